@@ -1,0 +1,280 @@
+"""Select one workflow from a log, and sign it as a bundle."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from typing import Any, Final, NamedTuple, Protocol
+
+from evidence import canonical, projection
+from evidence.bundle import BUNDLE_VERSION, EvidenceBundle, content_hash, signed_bytes
+from evidence.chain import RunHead, follow
+from evidence.digest import algorithm_of, digest
+from evidence.disclosure import open_payload, parse_disclosure, referenced
+from evidence.errors import EvidenceError, LogDamaged, UnknownWorkflow
+from evidence.header import Header, format_timestamp
+from evidence.heads import run_state
+from evidence.projection import ERASING, KEPT
+from evidence.scope import names_target
+from evidence.signing import EvidenceSigner
+
+
+class WorkflowEvent(NamedTuple):
+    """An event as a log keeps it: header, payload bytes (None once erased), disclosures held."""
+
+    header: Header
+    payload: bytes | None
+    disclosures: Sequence[str]
+
+
+class WorkflowSource(Protocol):
+    """What a bundler needs of an event log."""
+
+    async def read_workflow(self, workflow_id: str, tenant_id: str | None) -> Sequence[WorkflowEvent]:
+        """Return the workflow's events, run by run in the order of their first events; or none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Withholding:
+    """What to leave out of a bundle, and why.
+
+    A pattern is an event type, for the whole payload, or ``type:member`` for sensitive members of
+    it; ``*`` and ``?`` match as in file names. ``*:*`` withholds every sensitive member. What may
+    never be withheld (runs, verdicts, approvals, erasures …) is passed over by a pattern with a
+    wildcard, and refused where it is named.
+
+    Raises:
+        ValueError: A pattern names a type whose payload a bundle always shows.
+    """
+
+    patterns: Collection[str]
+    reason: str
+
+    def __post_init__(self) -> None:
+        if not self.reason:
+            raise ValueError("withholding: expected a reason; the bundle states it")
+        for pattern in self.patterns:
+            if pattern in KEPT:
+                raise ValueError(f"withholding: a bundle always shows the payload of {pattern}")
+
+    def of_payload(self, event_type: str) -> bool:
+        """Tell whether payloads of this type are withheld."""
+        return event_type not in KEPT and any(fnmatchcase(event_type, p) for p in self.patterns)
+
+    def of_member(self, event_type: str, name: str | None) -> bool:
+        """Tell whether this sensitive member (None: an array's element) is withheld."""
+        member = f"{event_type}:{name if name is not None else '*'}"
+        return any(fnmatchcase(member, pattern) for pattern in self.patterns)
+
+
+_WITHHOLD_NOTHING: Final = Withholding((), "nothing")
+
+
+class EvidenceBundler:
+    """Makes signed bundles of single workflows out of one event log.
+
+    Every link and digest is checked while a bundle is made: what does not hold together is refused,
+    and never signed.
+
+    Args:
+        log: The event log, or whatever else can `read_workflow`.
+        signer: Makes the signature.
+        clock: Returns the time in nanoseconds since 1970; `time.time_ns` unless a test sets it.
+        new_id: Returns a new ULID for each bundle.
+    """
+
+    def __init__(
+        self,
+        log: WorkflowSource,
+        signer: EvidenceSigner,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        new_id: Callable[[], str] | None = None,
+    ) -> None:
+        self._log = log
+        self._signer = signer
+        self._clock = clock
+        self._new_id = new_id or _new_ulid
+
+    async def bundle(
+        self,
+        workflow_id: str,
+        *,
+        tenant: str | None = None,
+        withhold: Withholding = _WITHHOLD_NOTHING,
+        redactable: Collection[str] | None = None,
+    ) -> EvidenceBundle:
+        """Return a signed bundle of a whole workflow, as the log has it now.
+
+        Args:
+            workflow_id: The workflow.
+            tenant: Its tenant; None for a workflow that has none.
+            withhold: What to leave out.
+            redactable: The event types whose payloads a holder may remove later; None for all but
+                those that a bundle always shows.
+
+        Raises:
+            UnknownWorkflow: The log has no such workflow.
+            LogDamaged: The log's record of it does not hold together.
+        """
+        events = await self._log.read_workflow(workflow_id, tenant)
+        if not events:
+            raise UnknownWorkflow(workflow_id, tenant)
+        tree = _Selection(events, withhold, redactable).tree()
+        tree |= {
+            "version": BUNDLE_VERSION,
+            "bundleId": self._new_id(),
+            "workflowId": workflow_id,
+            "createdAt": format_timestamp(self._clock()),
+            "generator": {"name": "tracebus", "version": version("tracebus")},
+            "proofs": {},
+        }
+        if tenant is not None:
+            tree["tenantId"] = tenant
+        return await self._sign(tree)
+
+    async def _sign(self, tree: dict[str, Any]) -> EvidenceBundle:
+        tree["contentHash"] = content_hash(tree)
+        made = self._signer.sign(signed_bytes(tree))
+        value = await made if inspect.isawaitable(made) else made
+        tree["signature"] = {
+            "alg": self._signer.alg,
+            "value": base64.b64encode(value).decode(),
+            "keyId": self._signer.key_id,
+        }
+        return EvidenceBundle.from_json(tree)
+
+
+class _Selection:
+    """One workflow's events on their way into a bundle."""
+
+    def __init__(
+        self,
+        events: Sequence[WorkflowEvent],
+        withhold: Withholding,
+        redactable: Collection[str] | None,
+    ) -> None:
+        self._withhold = withhold
+        self._redactable_types = redactable
+        self._erasures = _erasures(events)
+        self._heads: dict[str, RunHead] = {}
+        self._events: list[dict[str, Any]] = []
+        self._disclosures: dict[str, list[str]] = {}
+        self._withheld: dict[str, list[dict[str, Any]]] = {"payloads": [], "disclosures": []}
+        self._erased: dict[str, list[dict[str, Any]]] = {"payloads": [], "disclosures": []}
+        self._redactable: list[str] = []
+        for event in events:
+            self._add(event)
+
+    def tree(self) -> dict[str, Any]:
+        """Return the members of the bundle that the events decide."""
+        first = self._events[0]
+        return {
+            "scope": {
+                "log": first["log"],
+                "digestAlgorithm": algorithm_of(first["contentHash"]),
+                "runs": [run_state(head) for head in self._heads.values()],
+                "withheld": self._withheld,
+                "erased": self._erased,
+                "redactable": self._redactable,
+            },
+            "events": self._events,
+            **projection.views(self._events),
+            "disclosures": self._disclosures,
+        }
+
+    def _add(self, event: WorkflowEvent) -> None:
+        header = event.header
+        place = f"event {header['seq']} of run {header['runId']}"
+        try:
+            self._heads[header["runId"]] = follow(self._heads.get(header["runId"]), header)
+            if event.payload is None:
+                self._events.append(dict(header))
+                self._add_erased(header, place)
+            else:
+                self._add_payload(header, event.payload, event.disclosures, place)
+        except LogDamaged:
+            raise
+        except EvidenceError as error:
+            raise LogDamaged(place, str(error)) from error
+
+    def _add_erased(self, header: Header, place: str) -> None:
+        by = self._erasures(header["id"], None)
+        if by is None:
+            raise LogDamaged(place, "payload is missing, and no event records that it was erased")
+        self._erased["payloads"].append({"eventId": header["id"], "by": by})
+
+    def _add_payload(self, header: Header, payload: bytes, disclosures: Sequence[str], place: str) -> None:
+        if digest(payload, algorithm_of(header["contentHash"])) != header["contentHash"]:
+            raise LogDamaged(place, "payload was changed: it does not hash to contentHash")
+        if self._withhold.of_payload(header["type"]):
+            self._events.append(dict(header))
+            self._withheld["payloads"].append({"eventId": header["id"], "reason": self._withhold.reason})
+            return
+        committed = canonical.loads(payload)
+        self._events.append({**header, "payload": committed})
+        if self._is_redactable(header["type"]):
+            self._redactable.append(header["id"])
+        self._add_disclosures(header, committed, disclosures, place)
+
+    def _is_redactable(self, event_type: str) -> bool:
+        chosen = self._redactable_types
+        return event_type not in KEPT and (chosen is None or event_type in chosen)
+
+    def _add_disclosures(
+        self, header: Header, committed: dict[str, Any], disclosures: Sequence[str], place: str
+    ) -> None:
+        event_id = header["id"]
+        held = [parse_disclosure(text, place) for text in disclosures]
+        erased = hidden = open_payload(committed, held, place).hidden
+        self._check_erased(event_id, erased, place)
+        kept = [item for item in held if not self._withhold.of_member(header["type"], item.name)]
+        if len(kept) < len(held):
+            kept = referenced(committed, kept)
+            hidden = open_payload(committed, kept, place).hidden  # what a reader of the bundle can see
+        shown = [item.text for item in kept]
+        if withheld := sorted(hidden - erased):
+            entry = {"eventId": event_id, "digests": withheld, "reason": self._withhold.reason}
+            self._withheld["disclosures"].append(entry)
+        self._list_erased(event_id, sorted(hidden & erased))
+        if shown:
+            self._disclosures[event_id] = shown
+
+    def _check_erased(self, event_id: str, digests: Collection[str], place: str) -> None:
+        for digest_text in digests:
+            if self._erasures(event_id, [digest_text]) is None:
+                reason = f"disclosure {digest_text} is missing, and no event records its erasure"
+                raise LogDamaged(place, reason)
+
+    def _list_erased(self, event_id: str, digests: list[str]) -> None:
+        by_event: dict[str | None, list[str]] = {}
+        for digest_text in digests:
+            by_event.setdefault(self._erasures(event_id, [digest_text]), []).append(digest_text)
+        for by, listed in by_event.items():
+            self._erased["disclosures"].append({"eventId": event_id, "digests": listed, "by": by})
+
+
+def _erasures(events: Iterable[WorkflowEvent]) -> Callable[[str, list[str] | None], str | None]:
+    """Return a look-up: which event records that a payload, or these digests of it, were erased."""
+    records = [
+        (event.header["id"], canonical.loads(event.payload))
+        for event in events
+        if event.header["type"] in ERASING and event.payload is not None
+    ]
+
+    def find(event_id: str, digests: list[str] | None) -> str | None:
+        return next((by for by, payload in records if names_target(payload, event_id, digests)), None)
+
+    return find
+
+
+def _new_ulid() -> str:
+    from ulid import ULID  # costs more than the rest of the package to import
+
+    return str(ULID())

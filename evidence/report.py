@@ -1,0 +1,115 @@
+"""What verification found: the report, and the events as they were verified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Verdict = Literal["verified", "incomplete", "unverifiable"]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEvent:
+    """An event whose header, and payload where it is shown, are what was signed.
+
+    `payload` has its disclosures put back in; it is None where the payload is withheld, erased or
+    was removed. `hidden` counts the members of it that are not shown.
+    """
+
+    header: Mapping[str, Any]
+    payload: Mapping[str, Any] | None
+    hidden: int
+
+    @property
+    def id(self) -> str:
+        """The event's ULID."""
+        return str(self.header["id"])
+
+    @property
+    def type(self) -> str:
+        """The event's type, such as ``tool_executed``."""
+        return str(self.header["type"])
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedRun:
+    """A run of the workflow: how many events it has, its last event's hash, whether it has ended."""
+
+    run_id: str
+    count: int
+    head: str
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How much of what was recorded the bundle shows.
+
+    `payloads` and `disclosures` count what is shown; `withheld_*` and `erased_*` what the signer
+    listed as left out; `removed_*` what a holder took out after signing.
+    """
+
+    payloads: int = 0
+    disclosures: int = 0
+    withheld_payloads: int = 0
+    withheld_disclosures: int = 0
+    erased_payloads: int = 0
+    erased_disclosures: int = 0
+    removed_payloads: int = 0
+    removed_disclosures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationReport:
+    """The outcome of verifying a bundle that did not fail.
+
+    `verdict` is ``verified``, or ``incomplete`` or ``unverifiable`` where the caller accepts those.
+    `completeness` says on whose word the workflow is whole. `notes` are what a reader should know
+    and that fails nothing: clocks that stepped back, proofs of an unknown kind, an HMAC.
+    `events` are read from the very bytes that were verified.
+    """
+
+    verdict: Verdict
+    bundle_id: str
+    workflow_id: str
+    tenant_id: str | None
+    log: str
+    created_at: str
+    signature_alg: str
+    key_id: str
+    convinces_third_parties: bool
+    workflow_head: str
+    runs: tuple[VerifiedRun, ...]
+    shown: Shown
+    completeness: str
+    notes: tuple[str, ...]
+    events: tuple[VerifiedEvent, ...]
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one line."""
+        of = f" of tenant {self.tenant_id}" if self.tenant_id is not None else ""
+        events = _plural(len(self.events), "event")
+        return (
+            f"{self.verdict}: workflow {self.workflow_id}{of}, {_plural(len(self.runs), 'run')}, "
+            f"{events}; {self.completeness}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report, without the events, as JSON values."""
+        values = {
+            name: getattr(self, name) for name in self.__slots__ if name not in ("events", "runs", "shown")
+        }
+        return {
+            **values,
+            "notes": list(self.notes),
+            "headline": self.headline,
+            "events": len(self.events),
+            "runs": [asdict(run) for run in self.runs],
+            "shown": asdict(self.shown),
+        }
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

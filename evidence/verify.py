@@ -1,0 +1,312 @@
+"""Verify an evidence bundle: offline, with a key that the verifier already holds.
+
+The steps are those of `schemas/bundle-v1.md` section "Verification", and carry its numbers:
+
+1. read strictly                      7. payloads
+2. check the form                     8. disclosures
+3. recompute contentHash              9. views
+4. check the signature               10. completeness
+5. follow the chains                 11. has every run ended?
+6. compare the scope
+
+The first fault ends it: an exception says where it is and of what kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Literal
+
+from evidence import canonical, projection
+from evidence.bundle import (
+    EvidenceBundle,
+    content_hash,
+    decode_signature,
+    signed_bytes,
+    without_payload,
+)
+from evidence.chain import RunHead, follow
+from evidence.digest import algorithm_of, hasher
+from evidence.disclosure import open_payload
+from evidence.errors import (
+    ChainBroken,
+    DigestMismatch,
+    DisclosureRefused,
+    Incomplete,
+    ScopeMismatch,
+    SignatureRefused,
+    Unexpected,
+    Unverifiable,
+)
+from evidence.heads import run_state
+from evidence.keys import SharedSecret, VerifyingKey, load_key
+from evidence.report import Shown, Verdict, VerificationReport, VerifiedEvent, VerifiedRun
+from evidence.scope import KeptBack
+
+ANY_TENANT: Final = object()
+"""No expectation about the tenant; None expects a workflow that has none."""
+
+Accept = Collection[Literal["incomplete", "unverifiable"]]
+
+
+def verify_evidence_bundle(
+    bundle: EvidenceBundle | bytes | str | Mapping[str, Any],
+    public_key: VerifyingKey | SharedSecret | bytes | str,
+    *,
+    expected_workflow: str | None = None,
+    expected_tenant: str | object | None = ANY_TENANT,
+    expected_log: str | None = None,
+    expected_head: str | None = None,
+    accept: Accept = (),
+) -> VerificationReport:
+    """Verify a bundle, and return the report and the events only if it is verified.
+
+    The key comes from the caller, and decides the algorithm; what a bundle says about keys is never
+    trusted. Say what you expect: a sound bundle of another workflow is sound.
+
+    What is shown by success: the events are those that the key's owner signed for; within each run
+    none was changed, left out or put in; nothing but what the report counts is kept back. That the
+    workflow has no other run, and an open run no later event, rests on the signer, unless you give
+    `expected_head`.
+
+    Args:
+        bundle: The bundle, as an object, JSON bytes or text, or a mapping.
+        public_key: An Ed25519 public key (object, 32 bytes, PEM, C2SP verifier key), or a
+            `SharedSecret` for a bundle with an HMAC.
+        expected_workflow: The workflow id that the bundle must be about.
+        expected_tenant: The tenant that it must be of; None for a workflow without a tenant.
+        expected_log: The origin of the log that it must come from.
+        expected_head: The workflow head (``sha256:…``) that it must reach.
+        accept: ``"incomplete"`` and ``"unverifiable"``, where those outcomes will do.
+
+    Raises:
+        MalformedInput: The bundle cannot be read.
+        KeyRefused: The key cannot be read, or is too weak.
+        VerificationFailed: The bundle is bad, or of something else than expected.
+        Incomplete: A run has not ended, and `accept` has no ``"incomplete"``.
+        Unverifiable: A library that is needed is absent, and `accept` has no ``"unverifiable"``.
+    """
+    key = load_key(public_key)
+    bundle = EvidenceBundle.from_json(bundle)  # steps 1 and 2
+    verification = _Verification(bundle, key)
+    missing = verification.run()
+    verification.expect(expected_workflow, expected_tenant, expected_log, expected_head)
+    if missing is not None:
+        return _settle(verification.report("unverifiable"), Unverifiable("bundle", missing), accept)
+    # 11
+    for head in verification.heads.values():
+        if not head.closed:
+            reason = f"has not ended: its last event is {head.type}, seq {head.seq}"
+            open_run = Incomplete(f"run {head.run_id}", reason)
+            return _settle(verification.report("incomplete"), open_run, accept)
+    return verification.report("verified")
+
+
+def _settle(
+    report: VerificationReport, error: Incomplete | Unverifiable, accept: Accept
+) -> VerificationReport:
+    if report.verdict in accept:
+        return report
+    error.report = report
+    raise error
+
+
+class _Verification:
+    """One bundle under verification: its members, and what the steps have found so far."""
+
+    def __init__(self, bundle: EvidenceBundle, key: VerifyingKey | SharedSecret) -> None:
+        self.bundle = bundle
+        self.tree = bundle.tree
+        self.scope = bundle.tree["scope"]
+        self.key = key
+        self.heads: dict[str, RunHead] = {}
+        self.workflow_head = bundle.workflow_head()
+        self.events: dict[str, VerifiedEvent] = {}
+        self.shown = Shown()
+        self.notes: list[str] = []
+
+    def run(self) -> str | None:
+        """Take the steps 3 to 10; return what is missing to take them all, or None."""
+        self._check_content_hash()
+        self._check_signature()
+        missing = self._check_digest_algorithm()
+        if missing is None:
+            headers = self._follow_chains()
+            self._compare_scope()
+            self._check_payloads(headers)
+            self._compare_views(headers)
+            self._note_proofs()
+        return missing
+
+    # 3
+    def _check_content_hash(self) -> None:
+        expected, found = content_hash(self.tree), self.tree["contentHash"]
+        if expected != found:
+            raise DigestMismatch("contentHash", f"the content hashes to {expected}, found {found}")
+
+    # 4
+    def _check_signature(self) -> None:
+        signature, key = self.tree["signature"], self.key
+        if signature["alg"] != key.alg:
+            raise SignatureRefused(
+                "signature", f"the key at hand is for {key.alg}, found algorithm {signature['alg']:.40}"
+            )
+        value = decode_signature(signature["value"])
+        if not key.accepts(value, signed_bytes(self.tree)):
+            named = signature["keyId"]
+            hint = "" if named == key.key_id else f"; it names key {named}"
+            raise SignatureRefused("signature", f"not made over this bundle by key {key.key_id}{hint}")
+        if signature["keyId"] != key.key_id:
+            raise SignatureRefused("signature", f"keyId {signature['keyId']} does not name key {key.key_id}")
+        if not key.convinces_third_parties:
+            self.notes.append("HMAC: convinces no third party, for whoever can verify it can forge it")
+
+    # 5
+    def _check_digest_algorithm(self) -> str | None:
+        """Check that all events use the scope's algorithm; return what is missing to compute it."""
+        algorithm = self.scope["digestAlgorithm"]
+        for event in self.tree["events"]:
+            if algorithm_of(event["contentHash"]) != algorithm:
+                raise ScopeMismatch(_place(event), f"contentHash is not {algorithm}, as the scope says")
+        try:
+            hasher(algorithm)(b"")
+        except ImportError as error:
+            return f"{error}; it is needed for {algorithm} digests"
+        return None
+
+    def _follow_chains(self) -> list[dict[str, Any]]:
+        """Follow each run's chain, and return the events' headers."""
+        headers = [without_payload(event) for event in self.tree["events"]]
+        ids: set[str] = set()
+        for header in headers:
+            self._check_membership(header)
+            if header["id"] in ids:
+                raise ChainBroken(_place(header), f"event id {header['id']} stands twice")
+            ids.add(header["id"])
+            head = self.heads.get(header["runId"])
+            self.heads[header["runId"]] = follow(head, header)
+            if head is not None and header["timestamp"] < head.timestamp:
+                self.notes.append(f"{_place(header)}: the clock stepped back, from {head.timestamp}")
+        if not headers:
+            raise ChainBroken("bundle", "holds no events")
+        return headers
+
+    def _check_membership(self, header: Mapping[str, Any]) -> None:
+        """Check that an event is of this log and workflow, and stands in the place of its run."""
+        for name, expected in (
+            ("log", self.scope["log"]),
+            ("workflowId", self.bundle.workflow_id),
+            ("tenantId", self.bundle.tenant_id),
+        ):
+            if header.get(name) != expected:
+                raise ScopeMismatch(_place(header), f"{name}: expected {expected}, found {header.get(name)}")
+        run_id, runs = header["runId"], self.scope["runs"]
+        index = len(self.heads) - (run_id in self.heads)
+        if index >= len(runs) or runs[index]["runId"] != run_id:
+            raise ScopeMismatch(_place(header), "the scope does not list its run at this place")
+
+    # 6
+    def _compare_scope(self) -> None:
+        for listed, head in zip(self.scope["runs"], self.heads.values(), strict=False):
+            for name, value in run_state(head).items():
+                if listed[name] != value:
+                    place = f"scope of run {head.run_id}"
+                    raise ScopeMismatch(place, f"{name}: the events say {value}, found {listed[name]}")
+        if len(self.scope["runs"]) > len(self.heads):
+            missing = self.scope["runs"][len(self.heads)]["runId"]
+            raise ScopeMismatch("scope", f"lists run {missing}, of which there are no events")
+
+    def expect(self, workflow: str | None, tenant: object, log: str | None, head: str | None) -> None:
+        """Compare with what the caller expects; None, or `ANY_TENANT`, expects nothing."""
+        for what, expected, found in (
+            ("workflow", workflow, self.bundle.workflow_id),
+            ("log", log, self.scope["log"]),
+            ("workflow head", head, self.workflow_head),
+        ):
+            if expected is not None and expected != found:
+                raise Unexpected(what, f"expected {expected}, found {found}")
+        if tenant is not ANY_TENANT and tenant != self.bundle.tenant_id:
+            raise Unexpected("tenant", f"expected {tenant}, found {self.bundle.tenant_id}")
+
+    # 7 and 8
+    def _check_payloads(self, headers: list[dict[str, Any]]) -> None:
+        kept_back = KeptBack(self.scope, {header["id"]: header["type"] for header in headers})
+        disclosures = self.tree["disclosures"]
+        hash_payload = hasher(self.scope["digestAlgorithm"])
+        digests: set[str] = set()
+        removed_payloads = removed_disclosures = 0
+        for header, event in zip(headers, self.tree["events"], strict=True):
+            event_id, place = header["id"], _place(header)
+            texts = disclosures.get(event_id, [])
+            if "payload" not in event:
+                removed_payloads += kept_back.check_absent(event_id, place)
+                if texts:
+                    raise DisclosureRefused(place, "has disclosures, but no payload that refers to them")
+                self.events[event_id] = VerifiedEvent(header, None, 0)
+                continue
+            kept_back.check_present(event_id, place)
+            found = hash_payload(canonical.dumps(event["payload"]))
+            if found != header["contentHash"]:
+                raise DigestMismatch(place, f"the payload hashes to {found}, not to {header['contentHash']}")
+            opened = open_payload(event["payload"], texts, place)
+            if not digests.isdisjoint(opened.shown | opened.hidden):
+                raise DisclosureRefused(place, "a digest in it stands in another event too")
+            digests |= opened.shown | opened.hidden
+            removed_disclosures += kept_back.check_digests(event_id, opened.shown, opened.hidden, place)
+            self.events[event_id] = VerifiedEvent(header, opened.value, len(opened.hidden))
+        for event_id in disclosures.keys() - self.events.keys():
+            raise DisclosureRefused("disclosures", f"of event {event_id}, which is not in the bundle")
+        kept_back.check_erasures({event_id: event.payload for event_id, event in self.events.items()})
+        self.shown = Shown(
+            payloads=sum(event.payload is not None for event in self.events.values()),
+            disclosures=sum(map(len, disclosures.values())),
+            withheld_payloads=len(kept_back.withheld_payloads),
+            withheld_disclosures=sum(map(len, kept_back.withheld_digests.values())),
+            erased_payloads=len(kept_back.erased_payloads),
+            erased_disclosures=sum(map(len, kept_back.erased_digests.values())),
+            removed_payloads=removed_payloads,
+            removed_disclosures=removed_disclosures,
+        )
+
+    # 9
+    def _compare_views(self, headers: list[dict[str, Any]]) -> None:
+        for name, expected in projection.views(headers).items():
+            if self.tree[name] != expected:
+                raise ScopeMismatch(name, "is not the list of the events of its types, in bundle order")
+
+    # 10
+    def _note_proofs(self) -> None:
+        for kind in self.tree["proofs"]:
+            self.notes.append(f"proof of unknown kind {kind!r:.80}: unchecked")
+        if "checkpoint" in self.scope:
+            self.notes.append("checkpoint cited in the scope: unchecked")
+
+    def report(self, verdict: Verdict) -> VerificationReport:
+        """Return what was found, under this verdict."""
+        return VerificationReport(
+            verdict=verdict,
+            bundle_id=self.bundle.bundle_id,
+            workflow_id=self.bundle.workflow_id,
+            tenant_id=self.bundle.tenant_id,
+            log=self.scope["log"],
+            created_at=self.tree["createdAt"],
+            signature_alg=self.key.alg,
+            key_id=self.key.key_id,
+            convinces_third_parties=self.key.convinces_third_parties,
+            workflow_head=self.workflow_head,
+            runs=tuple(
+                VerifiedRun(head.run_id, head.length, head.event_hash, head.closed)
+                for head in self.heads.values()
+            ),
+            shown=self.shown,
+            completeness=_COMPLETENESS,
+            notes=tuple(self.notes),
+            events=tuple(self.events.values()),
+        )
+
+
+_COMPLETENESS: Final = "completeness asserted by the signer"
+
+
+def _place(header: Mapping[str, Any]) -> str:
+    return f"event {header['seq']} of run {header['runId']}"
