@@ -1,0 +1,229 @@
+r"""The committed form of a payload: the canonical bytes that contentHash is over.
+
+A payload class becomes an object with a fresh ``_salt``, in which each sensitive member is replaced
+by the digest of its disclosure (`evidence.disclosure`). The caller's objects are read once, here;
+what is stored, hashed and handed back later comes from these bytes.
+
+A free-form member takes any value. What RFC 8785 has no bytes for, what uses a reserved name, and
+what nests too deep is recorded as JSON text in ASCII, a value that is too large as the beginning of
+that text::
+
+    {"jsonText":"{\"id\": 9007199254740993}"}
+    {"jsonText":"[1, 2, …","truncated":true,"length":812345,"digest":"sha256:…"}
+
+The text is what Python's `json` writes (with ``NaN`` and ``Infinity`` where they stood); an object
+that is no JSON at all stands in it as its `str`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import to_jsonable_python
+
+from evidence import canonical
+from evidence.digest import sha256
+from evidence.disclosure import RESERVED, SALT, SD, digest_of, encode_base64url, new_salt, open_payload
+from evidence.errors import NotCanonicalizable
+from tracebus.errors import PayloadTooLarge
+from tracebus.payload import JSON_TEXT, EventPart, EventPayload, check_user_type, payload_class
+
+MAX_PAYLOAD_DEPTH: Final = 64
+MAX_PAYLOAD_BYTES: Final = 1024 * 1024
+MAX_VALUE_BYTES: Final = 256 * 1024
+"""A free-form value whose canonical form is larger is recorded as its beginning and its digest."""
+
+_CROWDED_VALUE_BYTES: Final = 8 * 1024  # for all of them, where together they are too large
+_TRUNCATED_LENGTH: Final = 1024
+# In canonical bytes a quote inside a string is escaped, so these can only be object names.
+_RESERVED_NAMES: Final = tuple(f'"{name}":'.encode() for name in (*RESERVED, JSON_TEXT))
+
+
+class Committed(NamedTuple):
+    """A payload in committed form: event type, canonical bytes, disclosures of what left it."""
+
+    type: str
+    payload: bytes
+    disclosures: tuple[str, ...]
+
+
+def commit(payload: EventPayload | Mapping[str, Any], event_type: str | None = None) -> Committed:
+    """Return the committed form of a payload, or of a plain dict under a user's type.
+
+    A dict whose type has a class is validated as that class first.
+
+    Raises:
+        TypeError: Neither a payload nor a mapping, or a type given with a payload.
+        ValueError: A mapping without a type, or under a type that no user may use.
+        pydantic.ValidationError: The dict does not fit the class of its type.
+        NotCanonicalizable: A typed member has no canonical form (NaN, an unsafe integer).
+        PayloadTooLarge: The payload is larger than 1 MiB.
+    """
+    if isinstance(payload, EventPayload):
+        if event_type not in (None, payload.type):
+            raise TypeError(
+                f"type: {type(payload).__name__} has the type {payload.type}, found {event_type!r:.80}"
+            )
+        return _commit(payload)
+    if not isinstance(payload, Mapping):
+        raise TypeError(f"payload: expected an EventPayload or a mapping, found {type(payload).__name__}")
+    if event_type is None:
+        raise ValueError('payload: a plain mapping needs a type, such as type="acme.refund_issued"')
+    if cls := payload_class(check_user_type(event_type)):
+        return _commit(cls.model_validate(dict(payload)))
+    return Committed(event_type, _finish(event_type, dict(free_form(dict(payload)))), ())
+
+
+def _commit(payload: EventPayload) -> Committed:
+    for limit in (MAX_VALUE_BYTES, _CROWDED_VALUE_BYTES):
+        part = _Part(limit)
+        members = part.commit(payload)
+        try:
+            return Committed(payload.type, _finish(payload.type, members), tuple(part.disclosures))
+        except PayloadTooLarge:
+            if limit == _CROWDED_VALUE_BYTES:
+                raise
+    raise AssertionError("unreachable")
+
+
+def content_of(payload: bytes, disclosures: tuple[str, ...]) -> bytes:
+    """Return what a committed payload says, without its salts: equal content gives equal bytes."""
+    opened = dict(open_payload(canonical.loads(payload), disclosures, "payload").value)
+    opened.pop(SALT, None)
+    return canonical.dumps(opened)
+
+
+def free_form(value: Any, max_bytes: int = MAX_VALUE_BYTES) -> Any:
+    """Return a value as it may stand in a payload: itself, or its JSON text."""
+    try:
+        data = canonical.dumps(value)
+    except NotCanonicalizable:
+        return _json_text(value, max_bytes)
+    return value if _may_stand(data, max_bytes) else _json_text(value, max_bytes)
+
+
+def read_free_form(value: Any) -> Any:
+    """Return the value that `free_form` was given, as far as JSON text can tell.
+
+    A truncated value stays the object that says so.
+    """
+    if isinstance(value, dict) and value.keys() == {JSON_TEXT}:
+        try:
+            return json.loads(value[JSON_TEXT])
+        except (TypeError, ValueError, RecursionError):
+            return value
+    return value
+
+
+def _finish(event_type: str, members: dict[str, Any]) -> bytes:
+    """Return the canonical bytes of committed members, with a salt."""
+    members[SALT] = new_salt()
+    data = canonical.dumps(members)
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLarge(
+            f"{event_type}: {len(data)} bytes, expected at most {MAX_PAYLOAD_BYTES}; "
+            "publish a digest and keep the content elsewhere"
+        )
+    if not canonical.is_readable(data, max_depth=MAX_PAYLOAD_DEPTH):
+        raise NotCanonicalizable(
+            event_type, f"a number from 2^53 up, or nested deeper than {MAX_PAYLOAD_DEPTH}"
+        )
+    return data
+
+
+class _Part:
+    """The committing of one payload: how large its values may be, and the disclosures that it made."""
+
+    def __init__(self, max_value_bytes: int) -> None:
+        self._max_value_bytes = max_value_bytes
+        self.disclosures: list[str] = []
+
+    def commit(self, part: EventPart) -> dict[str, Any]:
+        """Return the committed members of a model."""
+        members: dict[str, Any] = {}
+        digests: list[str] = []
+        values = part.__dict__
+        for attribute, name, is_sensitive, is_free_form in part.members():
+            value = values.get(attribute)
+            if value is None:
+                continue
+            if not is_free_form:
+                value = self._plain(value)
+            if is_sensitive:
+                disclosure = self._disclose(name, value, is_free_form)
+                self.disclosures.append(disclosure)
+                digests.append(digest_of(disclosure))
+            else:
+                members[name] = free_form(value, self._max_value_bytes) if is_free_form else value
+        if digests:
+            members[SD] = sorted(digests)
+        return members
+
+    def _plain(self, value: Any) -> Any:
+        """Return the JSON value of a typed member; nested models are committed like the payload."""
+        if value is None or type(value) in _JSON_TYPES:
+            return value
+        if isinstance(value, EventPart):
+            return self.commit(value)
+        if isinstance(value, list | tuple):
+            return [self._plain(item) for item in value]
+        if isinstance(value, Mapping):
+            for name in value:
+                if name in RESERVED or name == JSON_TEXT:
+                    raise NotCanonicalizable(f"/{name}", "the name is reserved; make the member FreeForm")
+            return {name: self._plain(item) for name, item in value.items()}
+        return to_jsonable_python(value, inf_nan_mode="constants")
+
+    def _disclose(self, name: str, value: Any, is_free_form: bool) -> str:
+        """Return the disclosure of a member; a free-form value becomes JSON text where it has to."""
+        salt = new_salt()
+        if not is_free_form:
+            return encode_base64url(canonical.dumps([salt, name, value]))
+        try:
+            data = canonical.dumps([salt, name, value])
+        except NotCanonicalizable:
+            data = b""
+        if not data or not _may_stand(data, self._max_value_bytes):
+            data = canonical.dumps([salt, name, _json_text(value, self._max_value_bytes)])
+        return encode_base64url(data)
+
+
+_JSON_TYPES: Final = frozenset({str, bool, int, float})
+
+
+def _may_stand(data: bytes, max_bytes: int) -> bool:
+    """Tell whether a free-form value with these canonical bytes may stand as it is."""
+    return (
+        len(data) <= max_bytes
+        and not any(name in data for name in _RESERVED_NAMES)
+        and canonical.is_readable(data, max_depth=MAX_PAYLOAD_DEPTH - 2)
+    )
+
+
+def _json_text(value: Any, max_bytes: int) -> dict[str, Any]:
+    text = _ascii_json(value)
+    if len(text) <= max_bytes:
+        return {JSON_TEXT: text}
+    return {
+        JSON_TEXT: text[:_TRUNCATED_LENGTH],
+        "truncated": True,
+        "length": len(text),
+        "digest": sha256(text.encode()),
+    }
+
+
+def _ascii_json(value: Any) -> str:
+    try:
+        return json.dumps(value, default=_describe)
+    except (TypeError, ValueError, RecursionError):  # keys of other types, cycles, bottomless nesting
+        return json.dumps(_describe(value))
+
+
+def _describe(value: object) -> str:
+    """Return the text of an object that is no JSON; an object whose own `str` fails is named."""
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__qualname__}: str() raised {type(error).__name__}>"

@@ -1,0 +1,109 @@
+"""Errors of the `tracebus` package.
+
+::
+
+    TracebusError
+    ├── PublishError              an event was not published
+    │   ├── NoActiveRun           no run given, and none bound here
+    │   ├── UnknownRun            the log has no run of this id
+    │   ├── RunExists             the log has a run of this id already
+    │   ├── RunClosed             the run has ended; nothing may follow
+    │   ├── AppendConflict        the run's head is not the expected one
+    │   ├── KeyConflict           the key stands for another content in this run
+    │   ├── BusClosed             the bus is closed, or closing
+    │   └── AppendUnknown         whether the event is in the log cannot be told
+    ├── PayloadTooLarge           a payload's typed members are larger than an event may be
+    ├── EventLogUnavailable       the log cannot be opened, read or written now
+    ├── EventLogRefused           a file is no event log, or one that must not be written
+    ├── SinkUnavailable           a sink wants to be offered the batch again
+    └── SinkRejected              a sink will never take these events
+
+Evidence that is bad raises `evidence.EvidenceError`; wrong arguments raise `TypeError` or
+`ValueError`.
+"""
+
+from __future__ import annotations
+
+
+class TracebusError(Exception):
+    """Base of the errors that publishing, storing and delivering can cause."""
+
+
+class PublishError(TracebusError):
+    """The event was not published. Unless it is `AppendUnknown`, it is not in the log."""
+
+
+class NoActiveRun(PublishError):
+    """Publish was called without a run, and no run is bound in this context."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no run: pass run=…, or publish inside `async with bus.run()` or `with bus.bind(run)`; "
+            "executor threads and callbacks do not see the run that is bound elsewhere"
+        )
+
+
+class RunError(PublishError):
+    """A run does not allow this; `run_id` names it."""
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(f"run {run_id}: {reason}")
+        self.run_id = run_id
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[RunError], tuple[str, str]]:
+        return type(self), (self.run_id, self.reason)
+
+
+class UnknownRun(RunError):
+    """The log has no run of this id."""
+
+
+class RunExists(RunError):
+    """The log has a run of this id already."""
+
+
+class RunClosed(RunError):
+    """The run has its terminal event; what is learned later goes into a new run of the workflow."""
+
+
+class AppendConflict(RunError):
+    """The run's head is not the one that was expected: somebody else appended."""
+
+
+class KeyConflict(RunError):
+    """An event of this run has the same key, and another type or content."""
+
+
+class BusClosed(PublishError):
+    """The bus was closed before the event was taken."""
+
+    def __init__(self) -> None:
+        super().__init__("the bus is closed: publish inside `async with TraceEventBus(…)`")
+
+
+class AppendUnknown(PublishError):
+    """The log failed in such a way that the event may or may not be stored.
+
+    Publish it again with the same `key`: the stored event comes back, or it is appended now.
+    """
+
+
+class PayloadTooLarge(TracebusError, ValueError):
+    """The typed members of a payload are larger than an event may be."""
+
+
+class EventLogUnavailable(TracebusError):
+    """The event log cannot be opened, read or written now; nothing was changed."""
+
+
+class EventLogRefused(TracebusError):
+    """What was opened is not an event log of ours, or its append-only rules are not in force."""
+
+
+class SinkUnavailable(TracebusError):
+    """A sink cannot take a batch now: it is offered again."""
+
+
+class SinkRejected(TracebusError):
+    """A sink will never take this batch: it is passed over, and counted."""
