@@ -1,0 +1,149 @@
+"""An event log in memory: for tests, and for what need not outlive the process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from evidence.chain import RunHead
+from evidence.digest import SHA256
+from tracebus.event import TraceEvent
+from tracebus.eventlog.base import (
+    ANY_TENANT,
+    AnyEvent,
+    Batch,
+    Draft,
+    EventLog,
+    EventQuery,
+    RunSummary,
+    Sealer,
+    check_algorithm,
+    new_origin,
+)
+from tracebus.ids import NewId
+
+
+class MemoryEventLog(EventLog):
+    """Keeps events in lists. Nothing is durable; everything else is as `EventLog` promises.
+
+    Args:
+        name: The log's name, the first part of its origin.
+        digest_algorithm: ``sha256`` or ``blake3``.
+        clock: Returns the time in nanoseconds since 1970.
+        new_id: Makes event ids.
+    """
+
+    def __init__(
+        self,
+        name: str = "memory",
+        *,
+        digest_algorithm: str = SHA256,
+        clock: Callable[[], int] = time.time_ns,
+        new_id: NewId | None = None,
+    ) -> None:
+        self._origin = new_origin(name)
+        self._algorithm = check_algorithm(digest_algorithm)
+        self._sealer = Sealer(self._origin, self._algorithm, clock=clock, new_id=new_id)
+        self._lock = threading.Lock()
+        self._events: list[AnyEvent] = []
+        self._runs: dict[str, list[AnyEvent]] = {}
+        self._heads: dict[str, RunHead] = {}
+        self._keys: dict[tuple[str, str], AnyEvent] = {}
+        self._users: dict[str, set[str]] = {}
+        self._cursors: dict[str, int] = {}
+
+    @property
+    def origin(self) -> str:
+        return self._origin
+
+    @property
+    def digest_algorithm(self) -> str:
+        return self._algorithm
+
+    def open(self) -> None:
+        """Do nothing: memory is open."""
+
+    def close(self) -> None:
+        """Do nothing: the events stay."""
+
+    def append(self, groups: Sequence[Sequence[Draft]]) -> list[list[AnyEvent] | Exception]:
+        with self._lock:
+            batch = Batch(self._sealer, self._heads.get, lambda run_id, key: self._keys.get((run_id, key)))
+            outcomes = [batch.add(group) for group in groups]
+            self._heads |= batch.heads
+            for draft, event in batch.stored:
+                self._store(draft, event)
+        return outcomes
+
+    def _store(self, draft: Draft, event: AnyEvent) -> None:
+        event._position = len(self._events) + 1
+        self._events.append(event)
+        self._runs.setdefault(event.run_id, []).append(event)
+        if event.key is not None:
+            self._keys[event.run_id, event.key] = event
+        if draft.user_id is not None:
+            self._users.setdefault(draft.user_id, set()).add(event.run_id)
+
+    def head(self, run_id: str) -> RunHead | None:
+        return self._heads.get(run_id)
+
+    def last_position(self) -> int:
+        return len(self._events)
+
+    def query(self, query: EventQuery) -> Iterator[AnyEvent]:
+        with self._lock:
+            runs_of_user = set(self._users.get(query.user_id, ())) if query.user_id is not None else None
+            events = self._events[query.after :]
+        found = 0
+        for event in events:
+            if query.limit is not None and found >= query.limit:
+                return
+            if _matches(event, query) and (runs_of_user is None or event.run_id in runs_of_user):
+                found += 1
+                yield event
+
+    def runs(
+        self, *, workflow_id: str | None = None, tenant_id: str | object | None = ANY_TENANT
+    ) -> Iterator[RunSummary]:
+        with self._lock:
+            runs = [(run[0], run[-1], len(run)) for run in self._runs.values()]
+        for first, last, count in runs:
+            if workflow_id not in (None, first.workflow_id) or tenant_id not in (ANY_TENANT, first.tenant_id):
+                continue
+            yield RunSummary(
+                first.run_id,
+                first.workflow_id,
+                first.tenant_id,
+                count,
+                first.timestamp,
+                last.timestamp,
+                last.type,
+            )
+
+    def scan(self) -> Iterator[AnyEvent]:
+        with self._lock:
+            events = [event for run_id in sorted(self._runs) for event in self._runs[run_id]]
+        yield from events
+
+    def load_cursor(self, sink: str) -> int | None:
+        """Return the position that a sink has confirmed."""
+        return self._cursors.get(sink)
+
+    def save_cursor(self, sink: str, position: int) -> None:
+        """Store the position that a sink has confirmed."""
+        self._cursors[sink] = position
+
+
+def _matches(event: TraceEvent[object], query: EventQuery) -> bool:  # type: ignore[type-var]
+    return (
+        query.tenant_id in (ANY_TENANT, event.tenant_id)
+        and query.agent_id in (None, event.agent_id)
+        and query.workflow_id in (None, event.workflow_id)
+        and query.run_id in (None, event.run_id)
+        and query.turn_id in (None, event.turn_id)
+        and (not query.types or event.type in query.types)
+        and query.risk in (None, event.risk)
+        and (query.since is None or event.timestamp >= query.since)
+        and (query.until is None or event.timestamp < query.until)
+    )

@@ -1,0 +1,465 @@
+"""An event log in one SQLite file: the embedded default.
+
+========================  ==========================================================================
+``log``                   one row: the log's origin, its digest algorithm, when it was made
+``events``                a row an event: the columns are the header, from which its hash is derived
+``payloads``              the committed payload's canonical bytes
+``disclosures``           what belongs to an event's sensitive members, a row each
+``users``                 which runs concern which user
+``cursors``               how far each durable sink has come
+========================  ==========================================================================
+
+Each fact is there once (ADR 0007): no event hash is stored, so none can contradict the header.
+Triggers refuse to change or delete events, payloads and disclosures; they stop mistakes, not an
+insider, whom the chain, the bundles and the checkpoints show.
+
+Several processes may append to one file. A group of events is one ``BEGIN IMMEDIATE`` transaction
+with one sync (WAL, ``synchronous=FULL``): heads are read, events sealed and stored inside it, so no
+two writers follow the same event. Heads are cached for as long as nobody else has written.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from evidence.chain import RunHead, head_of
+from evidence.digest import SHA256
+from evidence.header import Header, check_header, format_timestamp
+from tracebus.errors import AppendUnknown, EventLogRefused, EventLogUnavailable
+from tracebus.event import TraceEvent
+from tracebus.eventlog import sqlite_schema
+from tracebus.eventlog.base import (
+    ANY_TENANT,
+    AnyEvent,
+    Batch,
+    Draft,
+    EventLog,
+    EventQuery,
+    RunSummary,
+    Sealer,
+    check_algorithm,
+    new_origin,
+)
+from tracebus.ids import NewId
+
+_PAGE: Final = 500
+_MAX_CACHED_HEADS: Final = 10_000
+_BUSY_MILLISECONDS: Final = 10_000
+
+# Header field and column; `log` is the same for all events of a file and stands in its own table.
+_COLUMNS: Final = {
+    "version": "version",
+    "id": "id",
+    "runId": "run_id",
+    "seq": "seq",
+    "workflowId": "workflow_id",
+    "tenantId": "tenant_id",
+    "agentId": "agent_id",
+    "turnId": "turn_id",
+    "type": "type",
+    "timestamp": "timestamp",
+    "occurredAt": "occurred_at",
+    "risk": "risk",
+    "causes": "causes",
+    "key": "key",
+    "contentHash": "content_hash",
+    "parentHash": "parent_hash",
+}
+_FIELDS: Final = tuple(_COLUMNS)
+_CAUSES: Final = _FIELDS.index("causes")
+
+_SELECT: Final = (
+    "SELECT e.position, CAST(p.payload AS BLOB), "
+    "(SELECT group_concat(d.disclosure, ' ') FROM disclosures d WHERE d.position = e.position), "
+    + ", ".join(f"e.{column}" for column in _COLUMNS.values())
+    + " FROM events e LEFT JOIN payloads p ON p.position = e.position"
+)
+_INSERT_EVENT: Final = (
+    f"INSERT INTO events (position, {', '.join(_COLUMNS.values())}) "
+    f"VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
+)
+
+
+class SqliteEventLog(EventLog):
+    """An event log in a SQLite file; it is made when it is first opened.
+
+    Args:
+        path: The file. Beside it, SQLite keeps ``-wal`` and ``-shm`` while it is open.
+        name: The name of a new log, the first part of its origin.
+        digest_algorithm: ``sha256`` or ``blake3``, for a new log.
+        clock: Returns the time in nanoseconds since 1970.
+        new_id: Makes event ids.
+        must_exist: Refuse to make a new log.
+
+    Raises:
+        ValueError: The path is SQLite's ``:memory:``; use `MemoryEventLog`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str = "tracebus",
+        digest_algorithm: str = SHA256,
+        clock: Callable[[], int] = time.time_ns,
+        new_id: NewId | None = None,
+        must_exist: bool = False,
+    ) -> None:
+        if os.fspath(path) in (":memory:", ""):
+            raise ValueError("path: expected a file, for each connection has its own :memory:")
+        self.path = Path(path)
+        self._name = name
+        self._new_algorithm = check_algorithm(digest_algorithm)
+        self._clock = clock
+        self._new_id = new_id
+        self._must_exist = must_exist
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode = (0, 0)
+        self._origin = ""
+        self._algorithm = SHA256
+        self._sealer: Sealer | None = None
+        self._heads: dict[str, RunHead] = {}
+        self._last_position = 0
+        self._data_version = -1
+
+    # Opening
+
+    @property
+    def origin(self) -> str:
+        self.open()
+        return self._origin
+
+    @property
+    def digest_algorithm(self) -> str:
+        self.open()
+        return self._algorithm
+
+    def open(self) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            EventLogRefused: It is no event log, one of a newer release, its append-only rules were
+                taken out, or the file system cannot do write-ahead logging.
+            EventLogUnavailable: It cannot be opened, or is locked.
+        """
+        with self._lock:
+            if self._connection is not None:
+                return
+            if self._must_exist and not self.path.exists():
+                raise EventLogUnavailable(f"{self.path}: there is no such event log; name one with --log")
+            with _translated(self.path):
+                connection = self._connect()
+            try:
+                with _translated(self.path):
+                    self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path, timeout=_BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False
+        )
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        sqlite_schema.check_identity(connection, self.path)
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise EventLogRefused(f"{self.path}: needs write-ahead logging, its file system gives {mode}")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if sqlite_schema.is_empty(connection):
+                created = format_timestamp(self._clock())
+                sqlite_schema.create(connection, new_origin(self._name), self._new_algorithm, created)
+            sqlite_schema.check(connection, self.path)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        self._origin, self._algorithm = connection.execute(
+            "SELECT origin, digest_algorithm FROM log"
+        ).fetchone()
+        self._sealer = Sealer(self._origin, self._algorithm, clock=self._clock, new_id=self._new_id)
+        self._data_version = -1
+        status = self.path.stat()
+        self._inode = (status.st_dev, status.st_ino)
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for one reader, so that readers and the writer never wait."""
+        self.open()
+        with _translated(self.path):
+            connection = self._connect()
+        with closing(connection), _translated(self.path):
+            connection.execute("PRAGMA query_only = ON")
+            yield connection
+
+    # Appending
+
+    def append(self, groups: Sequence[Sequence[Draft]]) -> list[list[AnyEvent] | Exception]:
+        with self._lock:
+            self.open()
+            assert self._connection is not None  # noqa: S101 (open() has just set it)
+            self._check_file()
+            try:
+                return self._append(self._connection, groups)
+            except sqlite3.IntegrityError as error:
+                # One group does not fit the tables: each by itself, so that it fails alone.
+                if len(groups) == 1:
+                    return [EventLogRefused(f"{self.path}: {error}")]
+                return [outcome for group in groups for outcome in self.append([group])]
+
+    def _check_file(self) -> None:
+        """Check that the path still leads to the open file; SQLite would write on into the old one.
+
+        Raises:
+            EventLogUnavailable: It was deleted or replaced.
+        """
+        try:
+            status = os.stat(self.path)
+        except OSError as error:
+            self.close()
+            raise EventLogUnavailable(f"{self.path}: the file is gone: {error.strerror}") from None
+        if (status.st_dev, status.st_ino) != self._inode:
+            self.close()
+            raise EventLogUnavailable(f"{self.path}: the file was replaced by another while it was open")
+
+    def _append(
+        self, connection: sqlite3.Connection, groups: Sequence[Sequence[Draft]]
+    ) -> list[list[AnyEvent] | Exception]:
+        assert self._sealer is not None  # noqa: S101 (open() has set it)
+        with _translated(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+        try:
+            with _translated(self.path):
+                self._refresh(connection)
+                batch = Batch(
+                    self._sealer,
+                    lambda run_id: self._find_head(connection, run_id),
+                    lambda run_id, key: self._find_key(connection, run_id, key),
+                )
+                outcomes = [batch.add(group) for group in groups]
+                self._insert(connection, batch.stored)
+        except BaseException:
+            _roll_back(connection)
+            raise
+        self._commit(connection)
+        self._last_position += len(batch.stored)
+        self._remember(batch.heads)
+        return outcomes
+
+    def _refresh(self, connection: sqlite3.Connection) -> None:
+        """Forget what is cached if another connection has written since."""
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if version != self._data_version:
+            self._data_version = version
+            self._heads.clear()
+            self._last_position = _last_position(connection)
+
+    def _insert(self, connection: sqlite3.Connection, stored: list[tuple[Draft, AnyEvent]]) -> None:
+        events, payloads, disclosures, users = [], [], [], []
+        for position, (draft, event) in enumerate(stored, self._last_position + 1):
+            event._position = position
+            header = event._header
+            values = [header.get(field) for field in _FIELDS]
+            if values[_CAUSES] is not None:
+                values[_CAUSES] = " ".join(header["causes"])
+            events.append((position, *values))
+            payloads.append((position, draft.committed.payload.decode()))
+            disclosures += [(position, i, text) for i, text in enumerate(draft.committed.disclosures)]
+            if draft.user_id is not None:
+                users.append((draft.user_id, draft.run_id))
+        connection.executemany(_INSERT_EVENT, events)
+        connection.executemany("INSERT INTO payloads (position, payload) VALUES (?, ?)", payloads)
+        if disclosures:
+            connection.executemany(
+                "INSERT INTO disclosures (position, ordinal, disclosure) VALUES (?, ?, ?)", disclosures
+            )
+        if users:
+            connection.executemany("INSERT OR IGNORE INTO users (user_id, run_id) VALUES (?, ?)", users)
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            # What was written to the WAL may yet be found there by recovery.
+            _roll_back(connection)
+            self._data_version = -1
+            raise AppendUnknown(
+                f"{self.path}: commit failed ({error}); publish again with the same key to find out"
+            ) from error
+
+    def _remember(self, heads: dict[str, RunHead]) -> None:
+        self._heads |= heads
+        if len(self._heads) > _MAX_CACHED_HEADS:
+            self._heads = dict(list(self._heads.items())[_MAX_CACHED_HEADS // 2 :])
+
+    def _find_head(self, connection: sqlite3.Connection, run_id: str) -> RunHead | None:
+        return self._heads.get(run_id) or self._read_head(connection, run_id)
+
+    def _read_head(self, connection: sqlite3.Connection, run_id: str) -> RunHead | None:
+        row = connection.execute(
+            f"{_SELECT} WHERE e.run_id = ? ORDER BY e.seq DESC LIMIT 1", (run_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        header = self._event(row)._header
+        check_header(header, f"event {header.get('seq')} of run {run_id}")
+        return head_of(header)
+
+    def _find_key(self, connection: sqlite3.Connection, run_id: str, key: str) -> AnyEvent | None:
+        row = connection.execute(f"{_SELECT} WHERE e.run_id = ? AND e.key = ?", (run_id, key)).fetchone()
+        return None if row is None else self._event(row)
+
+    # Reading
+
+    def head(self, run_id: str) -> RunHead | None:
+        with self._reading() as connection:
+            return self._read_head(connection, run_id)
+
+    def last_position(self) -> int:
+        with self._reading() as connection:
+            return _last_position(connection)
+
+    def query(self, query: EventQuery) -> Iterator[AnyEvent]:
+        where, values = _where(query)
+        after, found = query.after, 0
+        with self._reading() as connection:
+            while query.limit is None or found < query.limit:
+                page = _PAGE if query.limit is None else min(_PAGE, query.limit - found)
+                rows = connection.execute(
+                    f"{_SELECT} WHERE e.position > ?{where} ORDER BY e.position LIMIT ?",
+                    (after, *values, page),
+                ).fetchall()
+                yield from map(self._event, rows)
+                if len(rows) < page:
+                    return
+                after, found = rows[-1][0], found + len(rows)
+
+    def runs(
+        self, *, workflow_id: str | None = None, tenant_id: str | object | None = ANY_TENANT
+    ) -> Iterator[RunSummary]:
+        where, values = _where(EventQuery(workflow_id=workflow_id, tenant_id=tenant_id))
+        with self._reading() as connection:
+            yield from (
+                RunSummary(*row)
+                for row in connection.execute(
+                    "SELECT e.run_id, e.workflow_id, e.tenant_id, l.seq + 1, e.timestamp, l.timestamp, l.type"
+                    " FROM events e JOIN events l ON l.run_id = e.run_id"
+                    " AND l.seq = (SELECT max(m.seq) FROM events m WHERE m.run_id = e.run_id)"
+                    f" WHERE e.seq = 0{where} ORDER BY e.position",
+                    values,
+                )
+            )
+
+    def scan(self) -> Iterator[AnyEvent]:
+        with self._reading() as connection:
+            yield from map(self._event, connection.execute(f"{_SELECT} ORDER BY e.run_id, e.seq, e.position"))
+
+    def check_store(self) -> Iterator[str]:
+        """Yield what is wrong with the file itself: damaged pages, tables or triggers changed."""
+        with self._reading() as connection:
+            yield from sqlite_schema.faults(connection)
+
+    def load_cursor(self, sink: str) -> int | None:
+        """Return the position that a sink has confirmed."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT position FROM cursors WHERE sink = ?", (sink,)).fetchone()
+        return None if row is None else row[0]
+
+    def save_cursor(self, sink: str, position: int) -> None:
+        """Store the position that a sink has confirmed."""
+        with self._lock, _translated(self.path):
+            self.open()
+            assert self._connection is not None  # noqa: S101 (open() has just set it)
+            self._connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (sink, position))
+
+    def _event(self, row: tuple[Any, ...]) -> AnyEvent:
+        """Make the event of a row of `_SELECT`; its values are as stored, and unchecked."""
+        header: Header = {"log": self._origin}
+        for field, value in zip(_FIELDS, row[3:], strict=True):
+            if value is not None:
+                header[field] = value
+        if "causes" in header:
+            header["causes"] = str(header["causes"]).split(" ")
+        disclosures = tuple(row[2].split(" ")) if row[2] else ()
+        return TraceEvent(header, row[1], disclosures, row[0])
+
+    def __repr__(self) -> str:
+        return f"SqliteEventLog({os.fspath(self.path)!r})"
+
+
+def _last_position(connection: sqlite3.Connection) -> int:
+    (position,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
+    return int(position)
+
+
+def _where(query: EventQuery) -> tuple[str, list[Any]]:
+    """Return the conditions of a query, to stand behind another one, and their values."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    for column in ("agent_id", "workflow_id", "run_id", "turn_id", "risk"):
+        value = getattr(query, column)
+        if value is not None:
+            conditions.append(f"e.{column} = ?")
+            values.append(value)
+    if query.tenant_id is not ANY_TENANT:
+        conditions.append("e.tenant_id IS ?")
+        values.append(query.tenant_id)
+    if query.types:
+        conditions.append(f"e.type IN ({', '.join('?' * len(query.types))})")
+        values += query.types
+    if query.user_id is not None:
+        conditions.append("e.run_id IN (SELECT u.run_id FROM users u WHERE u.user_id = ?)")
+        values.append(query.user_id)
+    for comparison, value in ((">=", query.since), ("<", query.until)):
+        if value is not None:
+            conditions.append(f"e.timestamp {comparison} ?")
+            values.append(value)
+    return "".join(f" AND {condition}" for condition in conditions), values
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors as ours; the one place that knows them."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.OperationalError as error:
+        raise EventLogUnavailable(f"{path}: {error}{_advice(error)}") from error
+    except sqlite3.DatabaseError as error:
+        raise EventLogRefused(f"{path}: {error}; it is damaged, or no event log") from error
+
+
+def _advice(error: sqlite3.OperationalError) -> str:
+    advice = {
+        "SQLITE_BUSY": "; another process holds it, try again",
+        "SQLITE_FULL": "; free some space, and publish again",
+        "SQLITE_READONLY": "; check the permissions of the file and its folder",
+        "SQLITE_CANTOPEN": "; check that its folder exists and may be written",
+    }
+    name = getattr(error, "sqlite_errorname", "")
+    return next((text for prefix, text in advice.items() if name.startswith(prefix)), "")
