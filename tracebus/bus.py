@@ -1,0 +1,421 @@
+"""The bus: what a runtime publishes events with.
+
+    async with TraceEventBus(SqliteEventLog("trace.db"), sinks=[JsonlSink("events.jsonl")]) as bus:
+        async with bus.run(workflow_id="transfer-42", tenant_id="acme") as run:
+            event = await bus.publish(ToolProposed(tool="wire", call_id="c1", arguments={"amount": 5000}))
+
+Publish validates and canonicalises in the caller's task, appends durably by the writer's thread, and
+only then returns the sealed event and offers it to sinks. Whoever awaits it before acting has the
+event sealed before the act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
+
+import anyio
+import anyio.to_thread
+
+from evidence.header import MAX_CAUSES, RISKS, is_id, is_name, is_ulid
+from tracebus.committed import commit
+from tracebus.delivery import Delivery, DeliveryStatus
+from tracebus.errors import BusClosed, RunClosed, UnknownRun
+from tracebus.event import TraceEvent
+from tracebus.eventlog.base import AnyEvent, Draft, EventLog, EventQuery
+from tracebus.events import PreviousRun, Resumed, RunStarted
+from tracebus.ids import new_ulid
+from tracebus.payload import EventPayload, UntypedPayload
+from tracebus.run import FINISH_SECONDS, Outcome, Run, RunArguments, bound, resolve
+from tracebus.sink import Sink
+from tracebus.times import to_timestamp
+from tracebus.writer import Writer
+
+P = TypeVar("P", bound=EventPayload)
+
+RESERVED_PREFIX = "tracebus:"
+"""Ids that begin so belong to the log itself."""
+
+
+class HeaderArguments(TypedDict, total=False):
+    """What a publisher may say beside the payload; `TraceEventBus.publish` explains it."""
+
+    turn_id: str | None
+    key: str | None
+    causes: Sequence[AnyEvent | str]
+    risk: str | None
+    occurred_at: datetime | str | None
+    agent_id: str | None
+
+
+class TraceEventBus:
+    """Publishes events into an event log, and passes them on to sinks.
+
+    Use it as an async context manager, in asyncio or trio. Inside, any task and any thread may
+    publish. Leaving it appends what is queued, and gives sinks `drain_timeout` seconds to take what
+    is left; the log stays usable.
+
+    Args:
+        log: The event log.
+        sinks: Where events go after the log. Each has its own buffer, task and pace.
+        drain_timeout: How long leaving waits for sinks, in seconds. A durable sink gets the rest at
+            the next start, another one loses it.
+    """
+
+    def __init__(self, log: EventLog, sinks: Iterable[Sink] = (), *, drain_timeout: float = 10.0) -> None:
+        self.log = log
+        self._sinks = tuple(sinks)
+        self._drain_timeout = drain_timeout
+        self._deliveries: tuple[Delivery, ...] = ()
+        self._open_writer: Writer | None = None
+        self._exit = AsyncExitStack()
+        names = [sink.name for sink in self._sinks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"sinks: expected different names, found {names}")
+
+    async def __aenter__(self) -> TraceEventBus:
+        if self._open_writer is not None:
+            raise RuntimeError("the bus is open already")
+        await anyio.to_thread.run_sync(self.log.open)
+        writer = Writer(self.log, self._offer)
+        self._deliveries = tuple(Delivery(sink, self.log, writer.call) for sink in self._sinks)
+        async with AsyncExitStack() as stack:
+            for delivery in self._deliveries:
+                await delivery.start()
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            for delivery in self._deliveries:
+                tasks.start_soon(delivery.run, name=f"tracebus sink {delivery.sink.name}")
+            stack.push_async_callback(self._stop, tasks, writer)
+            self._exit = stack.pop_all()
+        self._open_writer = writer
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._exit.__aexit__(exc_type, exc, traceback)
+
+    async def _stop(self, tasks: anyio.abc.TaskGroup, writer: Writer) -> None:
+        """Append what is queued, deliver what is stored, save the cursors, end the thread."""
+        self._open_writer = None
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(writer.flush)
+            with anyio.move_on_after(self._drain_timeout):
+                await self._drain()
+            tasks.cancel_scope.cancel()
+            await anyio.to_thread.run_sync(writer.close)
+            for delivery in self._deliveries:
+                with anyio.move_on_after(self._drain_timeout):
+                    await delivery.sink.aclose()
+
+    async def _drain(self) -> None:
+        async with anyio.create_task_group() as waiting:
+            for delivery in self._deliveries:
+                waiting.start_soon(delivery.drain)
+
+    def _offer(self, events: list[AnyEvent]) -> None:
+        for delivery in self._deliveries:
+            delivery.offer(events)
+
+    @property
+    def _writer(self) -> Writer:
+        if self._open_writer is None:
+            raise BusClosed
+        return self._open_writer
+
+    @property
+    def sinks(self) -> tuple[DeliveryStatus, ...]:
+        """How each sink is doing."""
+        return tuple(delivery.status for delivery in self._deliveries)
+
+    # Publishing
+
+    @overload
+    async def publish(
+        self, payload: P, *, run: Run | None = None, **header: Unpack[HeaderArguments]
+    ) -> TraceEvent[P]: ...
+
+    @overload
+    async def publish(
+        self,
+        payload: Mapping[str, Any],
+        *,
+        type: str,
+        run: Run | None = None,
+        **header: Unpack[HeaderArguments],
+    ) -> TraceEvent[UntypedPayload]: ...
+
+    async def publish(
+        self,
+        payload: Any,
+        *,
+        type: str | None = None,
+        run: Run | None = None,
+        **header: Unpack[HeaderArguments],
+    ) -> TraceEvent[Any]:
+        """Append an event durably; return it sealed.
+
+        When it returns, the event is in the log for good. When it raises, the event is not in the
+        log, unless the error is `AppendUnknown`, or the task was cancelled: then publish it again
+        with the same key, and the stored event comes back.
+
+        Args:
+            payload: What happened; or a dict, with a type of your own.
+            type: The type of a dict, with a dot in it: ``acme.refund_issued``.
+            run: The run; the one bound in this context if None.
+            turn_id: The turn; the one bound in this context if None.
+            key: Your idempotency key, unique in the run, 1-128 printable ASCII characters. It is not
+                erasable: put nothing personal into it.
+            causes: Events that led to this one, or their ids; at most 64.
+            risk: ``low``, ``medium``, ``high`` or ``critical``.
+            occurred_at: When the source says it happened: a datetime with a zone, or RFC 3339.
+            agent_id: The agent that acted, if it is not the run's.
+
+        Raises:
+            NoActiveRun: No run is given, and none is bound.
+            PublishError: The log refused it (`RunClosed`, `KeyConflict` …), or the bus is closed.
+            EventLogUnavailable: The log cannot be written now.
+            AppendUnknown: It cannot be told whether the event is in the log.
+            ValueError, TypeError, NotCanonicalizable: The payload or an argument cannot be taken.
+        """
+        draft = self._draft(payload, type, run, **header)
+        (event,) = await self._writer.append([draft])
+        return event
+
+    @overload
+    def publish_sync(
+        self, payload: P, *, run: Run | None = None, **header: Unpack[HeaderArguments]
+    ) -> TraceEvent[P]: ...
+
+    @overload
+    def publish_sync(
+        self,
+        payload: Mapping[str, Any],
+        *,
+        type: str,
+        run: Run | None = None,
+        **header: Unpack[HeaderArguments],
+    ) -> TraceEvent[UntypedPayload]: ...
+
+    def publish_sync(
+        self,
+        payload: Any,
+        *,
+        type: str | None = None,
+        run: Run | None = None,
+        **header: Unpack[HeaderArguments],
+    ) -> TraceEvent[Any]:
+        """Do as `publish`, from any thread, and block it until the event is durable.
+
+        In an event loop's own thread this stops the loop for as long: there, prefer `publish`.
+        """
+        draft = self._draft(payload, type, run, **header)
+        (event,) = self._writer.append_sync([draft])
+        return event
+
+    async def publish_many(
+        self, payloads: Iterable[EventPayload], *, run: Run | None = None
+    ) -> list[AnyEvent]:
+        """Append several events of one run, in this order, all or none; return them sealed.
+
+        Raises:
+            As `publish`.
+        """
+        drafts = [self._draft(payload, None, run) for payload in payloads]
+        return await self._writer.append(drafts) if drafts else []
+
+    def _draft(
+        self,
+        payload: Any,
+        event_type: str | None,
+        run: Run | None,
+        *,
+        turn_id: str | None = None,
+        key: str | None = None,
+        causes: Sequence[AnyEvent | str] = (),
+        risk: str | None = None,
+        occurred_at: datetime | str | None = None,
+        agent_id: str | None = None,
+    ) -> Draft:
+        """Check and canonicalise; nothing has changed anywhere when this raises."""
+        if isinstance(payload, RunStarted):
+            raise ValueError("run_started: begin runs with run() or start_run(started=…)")
+        run, turn_id = resolve(run, turn_id)
+        return Draft(
+            run_id=run.run_id,
+            workflow_id=run.workflow_id,
+            committed=commit(payload, event_type),
+            tenant_id=run.tenant_id,
+            agent_id=_check("agent_id", agent_id, is_name) or run.agent_id,
+            turn_id=_check("turn_id", turn_id, is_id),
+            risk=_check("risk", risk, lambda value: value in RISKS),
+            causes=_cause_ids(causes),
+            key=_check("key", key, is_id),
+            occurred_at=None if occurred_at is None else to_timestamp(occurred_at),
+        )
+
+    # Runs
+
+    async def start_run(
+        self,
+        *,
+        workflow_id: str | None = None,
+        run_id: str | None = None,
+        kind: str = "new",
+        previous: PreviousRun | None = None,
+        tenant_id: str | None = None,
+        agent_id: str | None = None,
+        user_id: str | None = None,
+        started: RunStarted | None = None,
+        key: str | None = None,
+    ) -> Run:
+        """Begin a run, and return the handle to it. Whoever begins it this way has to finish it.
+
+        Args:
+            workflow_id: The workflow; the run's own id if None.
+            run_id: The run's id, unique in the log; a new one if None.
+            kind: ``new``, ``retry``, ``resume``, ``child``, ``import`` or ``maintenance``.
+            previous: The run that this one follows from (`previous_of`).
+            tenant_id: The workflow's tenant.
+            agent_id: The agent that acts; goes into every event of the run.
+            user_id: On whose behalf; a sensitive member of ``run_started``, and in the log's index.
+            started: More to say about the run's beginning. `kind`, `previous` and `user_id` are
+                taken from it where they are not given.
+            key: An idempotency key: to begin the same run again gives the handle to it.
+
+        Raises:
+            RunExists: The log has the run already.
+            PublishError, EventLogUnavailable, AppendUnknown, ValueError: As `publish`.
+        """
+        run_id = run_id or f"run-{new_ulid()}"
+        run = Run(self, run_id, workflow_id or run_id, tenant_id, agent_id)
+        _check("run_id", run.run_id, _is_user_id)
+        _check("workflow_id", run.workflow_id, _is_user_id)
+        _check("tenant_id", tenant_id, is_name)
+        payload = _run_started(started, kind, previous, user_id)
+        draft = Draft(
+            run_id=run.run_id,
+            workflow_id=run.workflow_id,
+            committed=commit(payload),
+            tenant_id=tenant_id,
+            agent_id=_check("agent_id", agent_id, is_name),
+            key=_check("key", key, is_id),
+            user_id=payload.user_id,
+        )
+        await self._writer.append([draft])
+        return run
+
+    async def resume_run(
+        self, run_id: str, *, responder: str | None = None, reason: str | None = None
+    ) -> Run:
+        """Go on with an open run, also in another process and days later; emits ``resumed``.
+
+        Args:
+            run_id: The run.
+            responder: Who or what made it go on.
+            reason: Why.
+
+        Raises:
+            UnknownRun: The log has no such run.
+            RunClosed: It has ended.
+        """
+        run = await anyio.to_thread.run_sync(self._find_run, run_id)
+        await self.publish(Resumed(responder=responder, reason=reason), run=run)
+        return run
+
+    def _find_run(self, run_id: str) -> Run:
+        head = self.log.head(run_id)
+        if head is None:
+            raise UnknownRun(run_id, "the log has no such run")
+        if head.closed:
+            raise RunClosed(run_id, f"ended at seq {head.seq}; start a new run of the workflow")
+        (first,) = self.log.query(EventQuery(run_id=run_id, limit=1))
+        turns = sum(1 for _ in self.log.query(EventQuery(run_id=run_id, types=("turn_started",))))
+        return Run(self, run_id, head.workflow_id, head.tenant_id, first.agent_id, turns)
+
+    async def previous_of(self, run_id: str) -> PreviousRun:
+        """Return what a run that follows from this one says of it: run, seq and event hash.
+
+        Raises:
+            UnknownRun: The log has no such run.
+        """
+        head = await anyio.to_thread.run_sync(self.log.head, run_id)
+        if head is None:
+            raise UnknownRun(run_id, "the log has no such run")
+        return PreviousRun(run_id=head.run_id, seq=head.seq, event_hash=head.event_hash)
+
+    @asynccontextmanager
+    async def run(self, **started: Unpack[RunArguments]) -> AsyncIterator[Run]:
+        """A run for as long as the context lasts: begins it, binds it, and publishes its end.
+
+        The terminal event says ``completed``; after an exception ``failed``, after a `TimeoutError`
+        ``timed_out``, after a cancellation ``cancelled``. It is published then too, shielded, within
+        five seconds. A run that was suspended or finished inside gets none.
+
+        Args:
+            started: The arguments of `start_run`.
+
+        Raises:
+            As `start_run`, and whatever is raised inside.
+        """
+        run = await self.start_run(**started)
+        with bound(run):
+            try:
+                yield run
+            except BaseException as error:
+                await self._finish_after(run, error)
+                raise
+        if not run.ended:
+            await run.finish()
+
+    async def _finish_after(self, run: Run, error: BaseException) -> None:
+        """Publish the terminal event that an exception makes; it stays the exception that is raised."""
+        if run.ended:
+            return
+        outcome: Outcome = "failed"
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            outcome = "cancelled"
+        elif isinstance(error, TimeoutError):
+            outcome = "timed_out"
+        with anyio.move_on_after(FINISH_SECONDS, shield=True) as scope:
+            try:
+                await run.finish(outcome, reason=type(error).__name__)
+            except Exception as finishing:
+                error.add_note(f"run {run.run_id} has no terminal event: {finishing!r}")
+        if scope.cancelled_caught:
+            error.add_note(f"run {run.run_id}: its terminal event was not confirmed in {FINISH_SECONDS} s")
+
+    def bind(self, run: Run) -> AbstractContextManager[Run]:
+        """Make a run the one that `publish` uses in this context; begins and ends nothing."""
+        return bound(run)
+
+
+def _run_started(
+    started: RunStarted | None, kind: str, previous: PreviousRun | None, user_id: str | None
+) -> RunStarted:
+    given = {"previous": previous, "user_id": user_id, "kind": kind if kind != "new" else None}
+    members = {} if started is None else {name: getattr(started, name) for name in started.model_fields_set}
+    return RunStarted(**members | {name: value for name, value in given.items() if value is not None})
+
+
+def _check(name: str, value: str | None, fits: Any) -> str | None:
+    if value is not None and not fits(value):
+        raise ValueError(f"{name}: {value!r:.80} does not fit; see the header in schemas/event-v1.md")
+    return value
+
+
+def _is_user_id(value: object) -> bool:
+    return is_id(value) and not cast(str, value).startswith(RESERVED_PREFIX)
+
+
+def _cause_ids(causes: Sequence[AnyEvent | str]) -> tuple[str, ...]:
+    ids = tuple(cause if isinstance(cause, str) else cause.id for cause in causes)
+    if len(set(ids)) != len(ids) or len(ids) > MAX_CAUSES or not all(map(is_ulid, ids)):
+        raise ValueError(f"causes: expected at most {MAX_CAUSES} different event ids, found {ids!r:.200}")
+    return ids

@@ -1,0 +1,187 @@
+"""Fsck: re-derive every hash of a log, and name the first fault.
+
+It reads the log run by run and checks each event as a verifier would: header, chain, payload,
+disclosures. What it shows is that the log holds together. It cannot show that the tail of a run, or
+a whole run, was not cut off: only a bundle, a head or a checkpoint kept elsewhere can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from evidence import canonical
+from evidence.chain import RunHead, follow
+from evidence.digest import hasher
+from evidence.disclosure import open_payload
+from evidence.errors import ChainBroken, EvidenceError, MalformedInput
+from evidence.header import check_header
+from evidence.projection import ERASING
+from evidence.scope import names_target
+from tracebus.errors import TracebusError
+from tracebus.eventlog.base import AnyEvent, EventLog, EventQuery
+
+FaultKind = Literal["changed", "missing", "forked", "torn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The first thing that does not hold together.
+
+    ========  ==========================================================================
+    changed   a header, a payload or a disclosure is not what was sealed
+    missing   an event, a payload or a disclosure is gone, and nothing records why
+    forked    two events follow the same one
+    torn      the store itself is damaged or altered: pages, rows, tables, triggers
+    ========  ==========================================================================
+
+    `position` is None where the fault is not at one event.
+    """
+
+    kind: FaultKind
+    place: str
+    reason: str
+    position: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class FsckReport:
+    """What was checked, and the first fault; `fault` is None where all holds together."""
+
+    events: int
+    runs: int
+    open_runs: int
+    erased_payloads: int
+    fault: Fault | None
+
+
+def fsck(log: EventLog, progress: Callable[[int], object] = lambda events: None) -> FsckReport:
+    """Check a whole log; memory stays flat.
+
+    Args:
+        log: The log.
+        progress: Called now and then with the number of events checked so far.
+
+    Raises:
+        EventLogUnavailable: The log cannot be read now.
+        EventLogRefused: It is no event log.
+    """
+    return _Fsck(log, progress).run()
+
+
+class _Fsck:
+    def __init__(self, log: EventLog, progress: Callable[[int], object]) -> None:
+        self._log = log
+        self._progress = progress
+        self._hash = hasher(log.digest_algorithm)
+        self._head: RunHead | None = None
+        self._head_position: int | None = None
+        self._events = 0
+        self._runs = 0
+        self._open_runs = 0
+        self._erased = 0
+
+    def run(self) -> FsckReport:
+        return FsckReport(
+            fault=self._find_fault(),
+            events=self._events,
+            runs=self._runs,
+            open_runs=self._open_runs,
+            erased_payloads=self._erased,
+        )
+
+    def _find_fault(self) -> Fault | None:
+        check_store = getattr(self._log, "check_store", None)
+        if check_store is not None:
+            for reason in check_store():
+                return Fault("torn", "store", reason)
+        for event in self._log.scan():
+            fault = self._check(event)
+            if fault is not None:
+                return fault
+            self._events += 1
+            if self._events % 1000 == 0:
+                self._progress(self._events)
+        self._end_run()
+        self._progress(self._events)
+        return None
+
+    def _check(self, event: AnyEvent) -> Fault | None:
+        place = f"event {event.header.get('seq')} of run {event.header.get('runId')}"
+        try:
+            check_header(event.header, place)
+        except MalformedInput as error:
+            return Fault("changed", place, str(error), event.position)
+        return self._check_link(event, place) or self._check_payload(event, place)
+
+    def _check_link(self, event: AnyEvent, place: str) -> Fault | None:
+        if self._head is not None and self._head.run_id != event.run_id:
+            self._end_run()
+        head = self._head
+        expected = 0 if head is None else head.seq + 1
+        if event.seq < expected:
+            return Fault("forked", place, "the run has two events at this place", event.position)
+        if event.seq > expected:
+            gone = (
+                f"event {expected}" if event.seq == expected + 1 else f"events {expected} to {event.seq - 1}"
+            )
+            return Fault("missing", place, f"{gone} of the run is not there before it", event.position)
+        if event.log != self._log.origin:
+            return Fault("changed", place, f"is of log {event.log}", event.position)
+        try:
+            self._head = follow(head, event.header)
+        except ChainBroken as error:
+            if head is not None and event.parent_hash != head.event_hash:
+                place = f"event {head.seq} of run {head.run_id}"
+                reason = f"its header hashes to {head.event_hash}, the next event names {event.parent_hash}"
+                return Fault("changed", place, reason, self._head_position)
+            return Fault("changed", place, error.reason, event.position)
+        self._head_position = event.position
+        self._runs += head is None
+        return None
+
+    def _end_run(self) -> None:
+        if self._head is not None and not self._head.closed:
+            self._open_runs += 1
+        self._head = None
+
+    def _check_payload(self, event: AnyEvent, place: str) -> Fault | None:
+        payload = event.payload_json
+        if payload is None:
+            if self._is_erased(event, None):
+                self._erased += 1
+                return None
+            return Fault("missing", place, "its payload is gone, and no event records why", event.position)
+        found = self._hash(payload)
+        if found != event.content_hash:
+            reason = f"its payload hashes to {found}, its contentHash is {event.content_hash}"
+            return Fault("changed", place, reason, event.position)
+        if not canonical.is_canonical(payload):
+            return Fault("changed", place, "its payload is not canonical JSON", event.position)
+        return self._check_disclosures(event, payload, place)
+
+    def _check_disclosures(self, event: AnyEvent, payload: bytes, place: str) -> Fault | None:
+        if not event.disclosures and b'"_sd"' not in payload and b'"..."' not in payload:
+            return None
+        try:
+            opened = open_payload(canonical.loads(payload), event.disclosures, place)
+        except EvidenceError as error:
+            return Fault("changed", place, f"its disclosures: {error}", event.position)
+        for digest in opened.hidden:
+            if not self._is_erased(event, [digest]):
+                reason = f"the disclosure of {digest} is gone, and no event records why"
+                return Fault("missing", place, reason, event.position)
+        return None
+
+    def _is_erased(self, event: AnyEvent, digests: list[str] | None) -> bool:
+        erasing = self._log.query(
+            EventQuery(workflow_id=event.workflow_id, tenant_id=event.tenant_id, types=tuple(sorted(ERASING)))
+        )
+        try:
+            return any(names_target(record.opened(), event.id, digests) for record in erasing)
+        except (EvidenceError, TracebusError):
+            return False
