@@ -14,14 +14,12 @@ digest. Digests are always SHA-256, sorted, and without decoys; there is no ``_s
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from evidence import canonical
 from evidence.errors import DisclosureRefused, MalformedInput
@@ -34,11 +32,14 @@ RESERVED: Final = frozenset({SD, ELEMENT, SALT})
 
 MAX_OPENED_DEPTH: Final = 128
 
+_TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_FROM_STANDARD: Final = bytes.maketrans(b"+/", b"-_")
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+
 _matches_digest = re.compile(r"[A-Za-z0-9_-]{43}").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Disclosure:
+class Disclosure(NamedTuple):
     """One value that left a payload: its encoded text, and what the text says.
 
     `name` is None for an array's element.
@@ -50,8 +51,7 @@ class Disclosure:
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A payload with its disclosures put back in.
 
     `value` holds no ``_sd`` and no ``...`` any more; an element that is not shown is left out.
@@ -70,7 +70,7 @@ def new_salt() -> str:
 
 def encode_base64url(data: bytes) -> str:
     """Encode as base64url without padding (RFC 4648 section 5)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_FROM_STANDARD).decode()
 
 
 def disclose(name: str | None, value: object, salt: str | None = None) -> tuple[str, str]:
@@ -115,8 +115,9 @@ def parse_disclosure(text: str, place: str) -> Disclosure:
 
 def _decode(text: str, place: str) -> Any:
     try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
+        standard = text.encode("ascii").translate(_TO_STANDARD)
+        data = binascii.a2b_base64(standard + b"=" * (-len(text) % 4), strict_mode=True)
+    except ValueError:
         raise DisclosureRefused(place, "not base64url") from None
     if encode_base64url(data) != text:
         raise DisclosureRefused(place, "not base64url in its one canonical spelling")
@@ -200,7 +201,11 @@ class _Opening:
     def _open_object(self, committed: dict[str, Any], depth: int) -> dict[str, Any]:
         if ELEMENT in committed:
             raise DisclosureRefused(self._place, f"{ELEMENT!r} outside an array")
-        opened = {name: self._open(item, depth + 1) for name, item in committed.items() if name != SD}
+        opened = {
+            name: item if type(item) in _SCALARS else self._open(item, depth + 1)
+            for name, item in committed.items()
+            if name != SD
+        }
         digests = committed.get(SD, [])
         if SD in committed and not (
             isinstance(digests, list) and digests and digests == sorted(map(str, digests))

@@ -168,7 +168,8 @@ def check_user_type(event_type: object) -> str:
     """
     if not isinstance(event_type, str) or not is_id(event_type) or "." not in event_type:
         raise ValueError(
-            f'event type: expected printable ASCII with a dot, such as "acme.refund_issued", found {event_type!r:.80}'
+            'event type: expected printable ASCII with a dot, such as "acme.refund_issued", '
+            f"found {event_type!r:.80}"
         )
     return event_type
 
