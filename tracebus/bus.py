@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Final, TypedDict, TypeVar, Unpack, cast, overload
 
 import anyio
 import anyio.to_thread
@@ -36,7 +37,9 @@ from tracebus.writer import Writer
 
 P = TypeVar("P", bound=EventPayload)
 
-RESERVED_PREFIX = "tracebus:"
+_PAGE: Final = 500
+
+RESERVED_PREFIX: Final = "tracebus:"
 """Ids that begin so belong to the log itself."""
 
 
@@ -259,6 +262,28 @@ class TraceEventBus:
             key=_check("key", key, is_id),
             occurred_at=None if occurred_at is None else to_timestamp(occurred_at),
         )
+
+    # Reading
+
+    async def query(self, query: EventQuery) -> AsyncIterator[AnyEvent]:
+        """Yield events of the log in the order of their positions, without blocking the event loop.
+
+        Raises:
+            EventLogUnavailable: The log cannot be read now.
+        """
+        left = query.limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(left, _PAGE)
+            events = await anyio.to_thread.run_sync(self._read, replace(query, limit=size))
+            for event in events:
+                yield event
+            if len(events) < size:
+                return
+            query = replace(query, after=events[-1].position or query.after)
+            left = None if left is None else left - size
+
+    def _read(self, query: EventQuery) -> list[AnyEvent]:
+        return list(self.log.query(query))
 
     # Runs
 

@@ -179,7 +179,7 @@ def resolve(run: Run | None, turn_id: str | None) -> tuple[Run, str | None]:
     if run is None:
         if binding is None:
             raise NoActiveRun
-        return binding.run, turn_id or binding.turn_id
+        return binding.run, binding.turn_id if turn_id is None else turn_id
     if turn_id is None and binding is not None and binding.run is run:
         turn_id = binding.turn_id
     return run, turn_id
