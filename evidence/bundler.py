@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib.metadata import version
 from typing import Any, Final, NamedTuple, Protocol
 
 from evidence import canonical, projection
@@ -132,7 +131,7 @@ class EvidenceBundler:
             "bundleId": self._new_id(),
             "workflowId": workflow_id,
             "createdAt": format_timestamp(self._clock()),
-            "generator": {"name": "tracebus", "version": version("tracebus")},
+            "generator": {"name": "tracebus", "version": _version()},
             "proofs": {},
         }
         if tenant is not None:
@@ -272,6 +271,12 @@ def _erasures(events: Iterable[WorkflowEvent]) -> Callable[[str, list[str] | Non
         return next((by for by, payload in records if names_target(payload, event_id, digests)), None)
 
     return find
+
+
+def _version() -> str:
+    from importlib.metadata import version  # loads the e-mail package, and with it sockets
+
+    return version("tracebus")
 
 
 def _new_ulid() -> str:
