@@ -95,6 +95,15 @@ class _Fsck:
         )
 
     def _find_fault(self) -> Fault | None:
+        try:
+            return self._read_all()
+        except TracebusError as error:
+            place = (
+                "store" if self._head is None else f"after event {self._head.seq} of run {self._head.run_id}"
+            )
+            return Fault("torn", place, f"cannot be read on: {error}")
+
+    def _read_all(self) -> Fault | None:
         check_store = getattr(self._log, "check_store", None)
         if check_store is not None:
             for reason in check_store():

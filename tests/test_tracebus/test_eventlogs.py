@@ -124,11 +124,34 @@ def test_memory_path_is_refused() -> None:
         SqliteEventLog(":memory:")
 
 
-def test_must_exist(tmp_path: Path) -> None:
+def test_reading_makes_no_log(tmp_path: Path) -> None:
     """Who reads a log does not make one."""
     with pytest.raises(EventLogUnavailable, match="no such event log"):
-        SqliteEventLog(tmp_path / "none.db", must_exist=True).open()
+        SqliteEventLog(tmp_path / "none.db", read_only=True).open()
     assert [] == list(tmp_path.iterdir())
+
+
+def test_reading_changes_nothing(path: Path) -> None:
+    """A log that is opened to be read is not written to, fit to be appended to or not."""
+    edit(path, "DROP TRIGGER events_no_update")
+    before = path.read_bytes()
+    log = SqliteEventLog(path, read_only=True)
+    assert 3 == len(list(log.query(EventQuery())))
+    with pytest.raises(EventLogRefused, match="read only"):
+        log.append([[draft()]])
+    log.close()
+    assert before == path.read_bytes()
+
+
+def test_reading_while_another_writes(path: Path) -> None:
+    """A reader sees what a writer has committed so far."""
+    writer, reader = SqliteEventLog(path), SqliteEventLog(path, read_only=True)
+    events_of(writer.append([[draft()]])[0])
+    assert 4 == reader.last_position()
+    events_of(writer.append([[draft()]])[0])
+    assert 5 == reader.last_position()
+    writer.close()
+    reader.close()
 
 
 @pytest.mark.parametrize("replace", [False, True])

@@ -96,7 +96,8 @@ class SqliteEventLog(EventLog):
         digest_algorithm: ``sha256`` or ``blake3``, for a new log.
         clock: Returns the time in nanoseconds since 1970.
         new_id: Makes event ids.
-        must_exist: Refuse to make a new log.
+        read_only: Make nothing, write nothing, and read also a log that is not fit to be appended
+            to, so that it can be looked into.
 
     Raises:
         ValueError: The path is SQLite's ``:memory:``; use `MemoryEventLog`.
@@ -110,7 +111,7 @@ class SqliteEventLog(EventLog):
         digest_algorithm: str = SHA256,
         clock: Callable[[], int] = time.time_ns,
         new_id: NewId | None = None,
-        must_exist: bool = False,
+        read_only: bool = False,
     ) -> None:
         if os.fspath(path) in (":memory:", ""):
             raise ValueError("path: expected a file, for each connection has its own :memory:")
@@ -119,7 +120,7 @@ class SqliteEventLog(EventLog):
         self._new_algorithm = check_algorithm(digest_algorithm)
         self._clock = clock
         self._new_id = new_id
-        self._must_exist = must_exist
+        self._read_only = read_only
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._inode = (0, 0)
@@ -148,30 +149,50 @@ class SqliteEventLog(EventLog):
         Raises:
             EventLogRefused: It is no event log, one of a newer release, its append-only rules were
                 taken out, or the file system cannot do write-ahead logging.
-            EventLogUnavailable: It cannot be opened, or is locked.
+            EventLogUnavailable: It cannot be opened, is locked, or is not there and `read_only`.
         """
         with self._lock:
             if self._connection is not None:
                 return
-            if self._must_exist and not self.path.exists():
-                raise EventLogUnavailable(f"{self.path}: there is no such event log; name one with --log")
+            if self._read_only and not self.path.is_file():
+                raise EventLogUnavailable(f"{self.path}: there is no such event log")
             with _translated(self.path):
                 connection = self._connect()
             try:
                 with _translated(self.path):
-                    self._prepare(connection)
+                    sqlite_schema.check_identity(connection, self.path)
+                    if not self._read_only:
+                        self._prepare(connection)
+                    self._read_identity(connection)
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
 
     def _connect(self) -> sqlite3.Connection:
+        uri = self.path.absolute().as_uri()
+        if not self._read_only:
+            return self._connect_to(uri)
+        connection = self._connect_to(f"{uri}?mode=ro")
+        try:
+            connection.execute("PRAGMA user_version")
+        except sqlite3.OperationalError:
+            # In a folder that cannot be written, where nobody writes, it is read without a -shm file.
+            connection.close()
+            return self._connect_to(f"{uri}?immutable=1")
+        return connection
+
+    def _connect_to(self, uri: str) -> sqlite3.Connection:
         return sqlite3.connect(
-            self.path, timeout=_BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False
+            uri,
+            uri=True,
+            timeout=_BUSY_MILLISECONDS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
         )
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        sqlite_schema.check_identity(connection, self.path)
+        """Make the tables of a new log, or check those of an old one, to be appended to."""
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise EventLogRefused(f"{self.path}: needs write-ahead logging, its file system gives {mode}")
@@ -186,6 +207,8 @@ class SqliteEventLog(EventLog):
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+    def _read_identity(self, connection: sqlite3.Connection) -> None:
         self._origin, self._algorithm = connection.execute(
             "SELECT origin, digest_algorithm FROM log"
         ).fetchone()
@@ -215,6 +238,8 @@ class SqliteEventLog(EventLog):
 
     def append(self, groups: Sequence[Sequence[Draft]]) -> list[list[AnyEvent] | Exception]:
         with self._lock:
+            if self._read_only:
+                raise EventLogRefused(f"{self.path}: was opened to be read only")
             self.open()
             assert self._connection is not None  # noqa: S101 (open() has just set it)
             self._check_file()
