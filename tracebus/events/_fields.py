@@ -54,8 +54,8 @@ Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Ordinal = Annotated[int, Field(ge=1, le=2**53 - 1)]
 """A place in a row that is counted from 1."""
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
-"""A number that may have a fraction or be negative."""
+Number = Annotated[float, Field(allow_inf_nan=False, ge=1 - 2**53, le=2**53 - 1)]
+"""A number that may have a fraction or be negative, within the numbers that I-JSON keeps exact."""
 
 DecimalText = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 """A number as decimal text, of any size and without rounding: ``"5000.00"``."""

@@ -114,7 +114,7 @@ class HumanOverride(EventPayload, type="human_override"):
     """Who decided."""
     identity_source: IdentitySource
     """How the actor's identity is known."""
-    action: Literal["allowed", "blocked", "changed", "stopped"]
+    action: Literal["allowed", "blocked", "changed", "stopped"] | None = None
     """What the person did with what the system had decided."""
     actor_name: str | None = None
     """The actor's name as printed in a report."""
