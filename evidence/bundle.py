@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -91,8 +92,8 @@ class EvidenceBundle:
 
     @property
     def tree(self) -> dict[str, Any]:
-        """The bundle's members by their wire names, as read. Changing them changes the bundle."""
-        return self._tree
+        """A copy of the bundle's members, by their wire names."""
+        return copy.deepcopy(self._tree)
 
     @property
     def bundle_id(self) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 from evidence.errors import DisclosureRefused, PayloadRefused, ScopeMismatch
 from evidence.projection import ERASING, KEPT
+from evidence.report import Shown
 
 
 class KeptBack:
@@ -128,6 +129,21 @@ class KeptBack:
                 raise ScopeMismatch(place, f"event {by} is not in the bundle, or records no erasure")
             if not names_target(payloads[by] or {}, event_id, entry.get("digests")):
                 raise ScopeMismatch(place, f"event {by} does not record that it was erased")
+
+    def count(
+        self, *, payloads: int, disclosures: int, removed_payloads: int, removed_disclosures: int
+    ) -> Shown:
+        """Return how much is shown, and how much is kept back and by whom."""
+        return Shown(
+            payloads=payloads,
+            disclosures=disclosures,
+            withheld_payloads=len(self.withheld_payloads),
+            withheld_disclosures=sum(map(len, self.withheld_digests.values())),
+            erased_payloads=len(self.erased_payloads),
+            erased_disclosures=sum(map(len, self.erased_digests.values())),
+            removed_payloads=removed_payloads,
+            removed_disclosures=removed_disclosures,
+        )
 
 
 def names_target(payload: Mapping[str, Any], event_id: str, digests: Iterable[str] | None) -> bool:

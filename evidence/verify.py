@@ -26,8 +26,8 @@ from evidence.bundle import (
     without_payload,
 )
 from evidence.chain import RunHead, follow
-from evidence.digest import algorithm_of, hasher
-from evidence.disclosure import open_payload
+from evidence.digest import algorithm_of, digest, hasher
+from evidence.disclosure import Opened, open_payload
 from evidence.errors import (
     ChainBroken,
     DigestMismatch,
@@ -116,12 +116,13 @@ class _Verification:
 
     def __init__(self, bundle: EvidenceBundle, key: VerifyingKey | SharedSecret) -> None:
         self.bundle = bundle
-        self.tree = bundle.tree
-        self.scope = bundle.tree["scope"]
+        self.tree = bundle._tree
+        self.scope = self.tree["scope"]
         self.key = key
         self.heads: dict[str, RunHead] = {}
         self.workflow_head = bundle.workflow_head()
         self.events: dict[str, VerifiedEvent] = {}
+        self.digests: set[str] = set()
         self.shown = Shown()
         self.notes: list[str] = []
 
@@ -228,12 +229,9 @@ class _Verification:
         if tenant is not ANY_TENANT and tenant != self.bundle.tenant_id:
             raise Unexpected("tenant", f"expected {tenant}, found {self.bundle.tenant_id}")
 
-    # 7 and 8
     def _check_payloads(self, headers: list[dict[str, Any]]) -> None:
         kept_back = KeptBack(self.scope, {header["id"]: header["type"] for header in headers})
         disclosures = self.tree["disclosures"]
-        hash_payload = hasher(self.scope["digestAlgorithm"])
-        digests: set[str] = set()
         removed_payloads = removed_disclosures = 0
         for header, event in zip(headers, self.tree["events"], strict=True):
             event_id, place = header["id"], _place(header)
@@ -245,28 +243,32 @@ class _Verification:
                 self.events[event_id] = VerifiedEvent(header, None, 0)
                 continue
             kept_back.check_present(event_id, place)
-            found = hash_payload(canonical.dumps(event["payload"]))
-            if found != header["contentHash"]:
-                raise DigestMismatch(place, f"the payload hashes to {found}, not to {header['contentHash']}")
-            opened = open_payload(event["payload"], texts, place)
-            if not digests.isdisjoint(opened.shown | opened.hidden):
-                raise DisclosureRefused(place, "a digest in it stands in another event too")
-            digests |= opened.shown | opened.hidden
+            opened = self._open(header, event["payload"], texts)
             removed_disclosures += kept_back.check_digests(event_id, opened.shown, opened.hidden, place)
             self.events[event_id] = VerifiedEvent(header, opened.value, len(opened.hidden))
         for event_id in disclosures.keys() - self.events.keys():
             raise DisclosureRefused("disclosures", f"of event {event_id}, which is not in the bundle")
         kept_back.check_erasures({event_id: event.payload for event_id, event in self.events.items()})
-        self.shown = Shown(
+        self.shown = kept_back.count(
             payloads=sum(event.payload is not None for event in self.events.values()),
             disclosures=sum(map(len, disclosures.values())),
-            withheld_payloads=len(kept_back.withheld_payloads),
-            withheld_disclosures=sum(map(len, kept_back.withheld_digests.values())),
-            erased_payloads=len(kept_back.erased_payloads),
-            erased_disclosures=sum(map(len, kept_back.erased_digests.values())),
             removed_payloads=removed_payloads,
             removed_disclosures=removed_disclosures,
         )
+
+    def _open(self, header: Mapping[str, Any], payload: dict[str, Any], texts: list[str]) -> Opened:
+        # 7
+        found = digest(canonical.dumps(payload), self.scope["digestAlgorithm"])
+        if found != header["contentHash"]:
+            raise DigestMismatch(
+                _place(header), f"the payload hashes to {found}, not to {header['contentHash']}"
+            )
+        # 8
+        opened = open_payload(payload, texts, _place(header))
+        if not self.digests.isdisjoint(opened.shown | opened.hidden):
+            raise DisclosureRefused(_place(header), "a digest in it stands in another event too")
+        self.digests |= opened.shown | opened.hidden
+        return opened
 
     # 9
     def _compare_views(self, headers: list[dict[str, Any]]) -> None:

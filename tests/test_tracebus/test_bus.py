@@ -127,8 +127,8 @@ async def test_forty_threads(log: EventLog) -> None:
 @pytest.mark.blocking_ok
 async def test_publish_sync_in_the_loop(log: EventLog) -> None:
     """Publishing synchronously in the loop's own thread, while tasks publish, blocks nobody for good."""
-    async with TraceEventBus(log, [CapturingSink()]) as bus, bus.run() as run:
-        async with anyio.create_task_group() as tasks:  # noqa: SIM117 (ends before the run does)
+    async with TraceEventBus(log, [CapturingSink()]) as bus, bus.run() as run:  # noqa: SIM117 (the tasks end first)
+        async with anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(lambda: bus.publish(ToolProposed(tool="async"), run=run))
                 bus.publish_sync(ToolProposed(tool="sync"), run=run)
