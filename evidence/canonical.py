@@ -69,14 +69,27 @@ def dumps(value: object) -> bytes:
         NotCanonicalizable: The value has no RFC 8785 form (NaN, an integer beyond ±(2^53-1), a lone
             surrogate, a key that is no string, a type that is no JSON); it says where.
     """
-    try:
-        text = orjson.dumps(value, option=_OPTIONS)
-    except TypeError:
-        return _dumps_slowly(value)
-    # A null is certain only where the value has None; NaN compares unequal to it, and to itself.
-    if _agrees(text) and (b"null" not in text or orjson.loads(text) == value):
-        return text
-    return _dumps_slowly(value)
+    return _dumps_quickly(value) or _dumps_slowly(value)
+
+
+def dumps_readable(value: object, *, max_depth: int) -> bytes:
+    """Return the canonical bytes of a value that `loads` will read again.
+
+    `dumps` writes doubles from 2^53 to 10^21 without a fraction, as RFC 8785 has it; a reader sees
+    integers there that it may not take.
+
+    Raises:
+        NotCanonicalizable: As `dumps`; or the value nests deeper than `max_depth`, or holds a whole
+            double beyond ±(2^53-1).
+    """
+    text = _dumps_quickly(value)
+    if text is None:
+        text = _dumps_slowly(value)
+        if _holds_unsafe_integer(text):
+            raise NotCanonicalizable("", "holds a whole number beyond ±(2^53-1)")
+    if not _nests_at_most(text, max_depth):
+        raise NotCanonicalizable("", f"nested deeper than {max_depth}")
+    return text
 
 
 def loads(
@@ -124,16 +137,16 @@ def is_canonical(data: bytes, *, max_depth: int = MAX_DEPTH) -> bool:
     return True
 
 
-def is_readable(canonical: bytes, *, max_depth: int) -> bool:
-    """Tell whether `loads` reads what `dumps` wrote: not too deep, and no integer beyond ±(2^53-1).
-
-    `dumps` writes doubles from 2^53 to 10^21 without a fraction, as RFC 8785 has it; as an integer,
-    no reader may take them.
-    """
-    if not _nests_at_most(canonical, max_depth):
-        return False
-    digits = canonical.translate(_NINES)
-    return _SIXTEEN_DIGITS not in digits or not _holds_unsafe_integer(canonical)
+def _dumps_quickly(value: object) -> bytes | None:
+    """Return the canonical bytes by orjson; None where it is not certain that these are they."""
+    try:
+        text = orjson.dumps(value, option=_OPTIONS)
+    except TypeError:
+        return None
+    # A null is certain only where the value has None; NaN compares unequal to it, and to itself.
+    if _agrees(text) and (b"null" not in text or orjson.loads(text) == value):
+        return text
+    return None
 
 
 def _read_canonical(data: bytes, max_depth: int) -> Any:

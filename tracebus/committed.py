@@ -31,6 +31,7 @@ from tracebus.errors import PayloadTooLarge
 from tracebus.payload import JSON_TEXT, EventPart, EventPayload, check_user_type, payload_class
 
 MAX_PAYLOAD_DEPTH: Final = 64
+_MAX_VALUE_DEPTH: Final = MAX_PAYLOAD_DEPTH - 2  # within a payload, or a disclosure of it
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 MAX_VALUE_BYTES: Final = 256 * 1024
 """A free-form value whose canonical form is larger is recorded as its beginning and its digest."""
@@ -97,8 +98,10 @@ def content_of(payload: bytes, disclosures: tuple[str, ...]) -> bytes:
 
 def free_form(value: Any, max_bytes: int = MAX_VALUE_BYTES) -> Any:
     """Return a value as it may stand in a payload: itself, or its JSON text."""
+    if type(value) is str and value.isascii() and len(value) <= max_bytes:
+        return value
     try:
-        data = canonical.dumps(value)
+        data = canonical.dumps_readable(value, max_depth=_MAX_VALUE_DEPTH)
     except NotCanonicalizable:
         return _json_text(value, max_bytes)
     return value if _may_stand(data, max_bytes) else _json_text(value, max_bytes)
@@ -120,15 +123,11 @@ def read_free_form(value: Any) -> Any:
 def _finish(event_type: str, members: dict[str, Any]) -> bytes:
     """Return the canonical bytes of committed members, with a salt."""
     members[SALT] = new_salt()
-    data = canonical.dumps(members)
+    data = canonical.dumps_readable(members, max_depth=MAX_PAYLOAD_DEPTH)
     if len(data) > MAX_PAYLOAD_BYTES:
         raise PayloadTooLarge(
             f"{event_type}: {len(data)} bytes, expected at most {MAX_PAYLOAD_BYTES}; "
             "publish a digest and keep the content elsewhere"
-        )
-    if not canonical.is_readable(data, max_depth=MAX_PAYLOAD_DEPTH):
-        raise NotCanonicalizable(
-            event_type, f"a number from 2^53 up, or nested deeper than {MAX_PAYLOAD_DEPTH}"
         )
     return data
 
@@ -182,7 +181,7 @@ class _Part:
         if not is_free_form:
             return encode_base64url(canonical.dumps([salt, name, value]))
         try:
-            data = canonical.dumps([salt, name, value])
+            data = canonical.dumps_readable([salt, name, value], max_depth=_MAX_VALUE_DEPTH)
         except NotCanonicalizable:
             data = b""
         if not data or not _may_stand(data, self._max_value_bytes):
@@ -195,11 +194,14 @@ _JSON_TYPES: Final = frozenset({str, bool, int, float})
 
 def _may_stand(data: bytes, max_bytes: int) -> bool:
     """Tell whether a free-form value with these canonical bytes may stand as it is."""
-    return (
-        len(data) <= max_bytes
-        and not any(name in data for name in _RESERVED_NAMES)
-        and canonical.is_readable(data, max_depth=MAX_PAYLOAD_DEPTH - 2)
-    )
+    if len(data) > max_bytes:
+        return False
+    return not (_may_be_reserved(data) and any(name in data for name in _RESERVED_NAMES))
+
+
+def _may_be_reserved(data: bytes) -> bool:
+    """Tell whether `_RESERVED_NAMES` are worth looking for."""
+    return b"_s" in data or b"..." in data or b"jsonText" in data
 
 
 def _json_text(value: Any, max_bytes: int) -> dict[str, Any]:
