@@ -18,6 +18,7 @@ import binascii
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -64,8 +65,20 @@ class Opened(NamedTuple):
 
 
 def new_salt() -> str:
-    """Return a fresh salt: 16 random bytes as base64url, 22 characters."""
-    return encode_base64url(os.urandom(16))
+    """Return a fresh salt: 16 random bytes as base64url, 22 characters. Each is given out once."""
+    while True:
+        try:
+            return _salts.popleft()
+        except IndexError:
+            # The kernel is asked for many at a time: each request lets other threads run first.
+            random = os.urandom(16 * _SALTS)
+            _salts.extend(encode_base64url(random[i : i + 16]) for i in range(0, len(random), 16))
+
+
+_SALTS: Final = 64
+_salts: deque[str] = deque()
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_salts.clear)
 
 
 def encode_base64url(data: bytes) -> str:

@@ -81,10 +81,8 @@ _SELECT: Final = (
     + ", ".join(f"e.{column}" for column in _COLUMNS.values())
     + " FROM events e LEFT JOIN payloads p ON p.position = e.position"
 )
-_INSERT_EVENT: Final = (
-    f"INSERT INTO events (position, {', '.join(_COLUMNS.values())}) "
-    f"VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
-)
+_INSERT_EVENTS: Final = f"INSERT INTO events (position, {', '.join(_COLUMNS.values())}) VALUES "
+_ROWS: Final = (256, 32, 4, 1)
 
 
 class SqliteEventLog(EventLog):
@@ -311,14 +309,10 @@ class SqliteEventLog(EventLog):
             disclosures += [(position, i, text) for i, text in enumerate(draft.committed.disclosures)]
             if draft.user_id is not None:
                 users.append((draft.user_id, draft.run_id))
-        connection.executemany(_INSERT_EVENT, events)
-        connection.executemany("INSERT INTO payloads (position, payload) VALUES (?, ?)", payloads)
-        if disclosures:
-            connection.executemany(
-                "INSERT INTO disclosures (position, ordinal, disclosure) VALUES (?, ?, ?)", disclosures
-            )
-        if users:
-            connection.executemany("INSERT OR IGNORE INTO users (user_id, run_id) VALUES (?, ?)", users)
+        _insert(connection, _INSERT_EVENTS, events)
+        _insert(connection, "INSERT INTO payloads (position, payload) VALUES ", payloads)
+        _insert(connection, "INSERT INTO disclosures (position, ordinal, disclosure) VALUES ", disclosures)
+        _insert(connection, "INSERT OR IGNORE INTO users (user_id, run_id) VALUES ", users)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         try:
@@ -459,6 +453,21 @@ def _where(query: EventQuery) -> tuple[str, list[Any]]:
             conditions.append(f"e.timestamp {comparison} ?")
             values.append(value)
     return "".join(f" AND {condition}" for condition in conditions), values
+
+
+def _insert(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, many by one statement.
+
+    `executemany` hands the interpreter over to other threads, and waits to get it back, at each row;
+    this does so once for up to 256 rows. The few sizes keep the statements in sqlite3's cache.
+    """
+    start = 0
+    for size in _ROWS:
+        while len(rows) - start >= size:
+            marks = f"({', '.join('?' * len(rows[0]))})"
+            values = [value for row in rows[start : start + size] for value in row]
+            connection.execute(statement + ", ".join([marks] * size), values)
+            start += size
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
