@@ -101,8 +101,9 @@ class TraceEventBus:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
-        return await self._exit.__aexit__(exc_type, exc, traceback)
+    ) -> None:
+        # What was raised inside is not shown to the task group, which would wrap it into a group.
+        await self._exit.aclose()
 
     async def _stop(self, tasks: anyio.abc.TaskGroup, writer: Writer) -> None:
         """Append what is queued, deliver what is stored, save the cursors, end the thread."""
@@ -223,14 +224,23 @@ class TraceEventBus:
         return event
 
     async def publish_many(
-        self, payloads: Iterable[EventPayload], *, run: Run | None = None
+        self,
+        payloads: Iterable[EventPayload | tuple[EventPayload, HeaderArguments]],
+        *,
+        run: Run | None = None,
     ) -> list[AnyEvent]:
         """Append several events of one run, in this order, all or none; return them sealed.
+
+        Args:
+            payloads: What happened; beside a payload, in a tuple, may stand a dict of what `publish`
+                takes: ``(payload, {"key": "m1", "turn_id": "t1"})``.
+            run: The run; the one bound in this context if None.
 
         Raises:
             As `publish`.
         """
-        drafts = [self._draft(payload, None, run) for payload in payloads]
+        items = [item if isinstance(item, tuple) else (item, HeaderArguments()) for item in payloads]
+        drafts = [self._draft(payload, None, run, **header) for payload, header in items]
         return await self._writer.append(drafts) if drafts else []
 
     def _draft(

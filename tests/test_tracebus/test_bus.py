@@ -146,6 +146,23 @@ async def test_publish_many_is_all_or_none(log: EventLog) -> None:
     assert ["run_started", "tool_proposed", "tool_proposed", "run_completed"] == await types(log)
 
 
+async def test_publish_many_with_headers(log: EventLog) -> None:
+    """Beside each payload may stand what publish takes, a key above all."""
+    items = [(ToolProposed(tool=str(i)), {"key": f"k{i}", "turn_id": "t7"}) for i in range(3)]
+    async with TraceEventBus(log) as bus, bus.run():
+        first = await bus.publish_many(items)
+        again = await bus.publish_many(items)
+    assert first == again
+    assert [("k0", "t7"), ("k1", "t7"), ("k2", "t7")] == [(event.key, event.turn_id) for event in first]
+
+
+async def test_errors_come_out_as_they_are(log: EventLog) -> None:
+    """What is raised inside the bus comes out of it, and not in a group."""
+    with pytest.raises(KeyError, match="mine"):
+        async with TraceEventBus(log, [CapturingSink()]):
+            raise KeyError("mine")
+
+
 async def test_no_run(log: EventLog) -> None:
     """Publishing without a run is refused, with advice."""
     async with TraceEventBus(log) as bus:
@@ -304,6 +321,8 @@ async def test_run_ids_are_unique(log: EventLog) -> None:
             await bus.start_run(run_id="r")
         first = await bus.start_run(run_id="k", key="start")
         again = await bus.start_run(run_id="k", key="start")
+        with pytest.raises(KeyConflict):
+            await bus.start_run(run_id="k", key="start", tenant_id="other")
     assert first.ref == again.ref
 
 

@@ -358,7 +358,11 @@ def _repeat(draft: Draft, stored: AnyEvent) -> AnyEvent:
 
     Where something of the stored event was erased, only the types are compared.
     """
-    same = stored.type == draft.committed.type
+    same = (stored.type, stored.workflow_id, stored.tenant_id) == (
+        draft.committed.type,
+        draft.workflow_id,
+        draft.tenant_id,
+    )
     if same and stored.payload_json is not None:
         _, payload, disclosures = draft.committed
         kept = open_payload(canonical.loads(stored.payload_json), stored.disclosures, "stored")

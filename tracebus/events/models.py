@@ -74,8 +74,8 @@ class ModelCallCompleted(EventPayload, type="model_call_completed"):
     asks for is a `ToolProposed` of its own.
     """
 
-    model: FreeText[str]
-    """The model that answered, as the response names it."""
+    model: FreeText[str | None] = None
+    """The model that answered, as the response names it, if it is known."""
     status: Literal["ok", "error", "refused", "timed_out", "cancelled"]
     """How the call ended; *refused*: the model or its provider declined to answer."""
     provider: str | None = None

@@ -40,8 +40,8 @@ class ToolExecuted(EventPayload, type="tool_executed"):
 
     tool: FreeText[str]
     """Name of the tool."""
-    status: Literal["ok", "error", "denied", "timed_out", "cancelled"]
-    """How the call ended; *denied*: a policy or a person stopped it, and the tool did not run."""
+    status: Literal["ok", "error", "denied", "timed_out", "cancelled"] | None = None
+    """How the call ended, if it is known; *denied*: stopped by a policy or a person, and not run."""
     call_id: FreeText[str | None] = None
     """Id that this call's events share."""
     target: str | None = None

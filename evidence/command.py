@@ -1,0 +1,253 @@
+"""Verify for a command line: from paths and expectations to printed lines and an exit code.
+
+`python -m evidence` and `tracebus verify` are two parsers in front of `verify`. What is printed has
+all control characters escaped, for a bundle's text is its maker's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+from evidence.canonical import MAX_BYTES
+from evidence.errors import (
+    EvidenceError,
+    Incomplete,
+    KeyRefused,
+    LogDamaged,
+    MalformedInput,
+    Unverifiable,
+    VerificationFailed,
+)
+from evidence.keys import SharedSecret, VerifyingKey
+from evidence.report import VerificationReport
+from evidence.verify import ANY_TENANT, Accept, verify_evidence_bundle
+
+ACCEPTABLE: Final = ("incomplete", "unverifiable")
+"""The outcomes that `Request.accept` may admit."""
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+UNSETTLED: Final = 3
+INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+
+_MAX_KEY_BYTES: Final = 64 * 1024
+
+Headline = Callable[[str, TextIO], None]
+"""Prints a headline to a stream, in colour perhaps."""
+
+
+def _print_plain(headline: str, stream: TextIO) -> None:
+    print(headline, file=stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to verify, with which key, and what is expected: the arguments of the command line.
+
+    Files are named by path; a bundle may be ``-``, standard input. One of `key` and `hmac_secret`
+    is given. `tenant` is None for a workflow that has none.
+    """
+
+    bundle: str
+    key: str | None = None
+    hmac_secret: str | None = None
+    workflow: str | None = None
+    tenant: str | object | None = ANY_TENANT
+    log_origin: str | None = None
+    head: str | None = None
+    accept: Accept = ()
+    as_json: bool = False
+
+
+def verify(request: Request, headline: Headline = _print_plain) -> int:
+    """Verify as requested, print the outcome, and return the exit code."""
+    try:
+        report = _verify(request)
+    except (EvidenceError, OSError) as error:
+        _print_refusal(error, request, headline)
+        return exit_code(error)
+    if request.as_json:
+        print(to_json(report.to_dict()))
+    else:
+        _print_lines(_describe(report, request), headline)
+    return OK
+
+
+def _verify(request: Request) -> VerificationReport:
+    return verify_evidence_bundle(
+        _read(request.bundle, MAX_BYTES),
+        _read_key(request),
+        expected_workflow=request.workflow,
+        expected_tenant=request.tenant,
+        expected_log=request.log_origin,
+        expected_head=request.head,
+        accept=request.accept,
+    )
+
+
+def _read_key(request: Request) -> VerifyingKey | SharedSecret:
+    if request.hmac_secret is not None:
+        return read_shared_secret(request.hmac_secret)
+    path = str(request.key)
+    data = _read(path, _MAX_KEY_BYTES)
+    if b"PRIVATE KEY" in data:
+        raise KeyRefused(f"{path}: a private key, expected a public one: give the .pub file beside it")
+    try:
+        return VerifyingKey.load(data)
+    except KeyRefused as error:
+        raise KeyRefused(f"{path}: {error}") from None
+
+
+def read_shared_secret(path: str) -> SharedSecret:
+    """Read a shared secret: the file's bytes as they are, a line end included.
+
+    Raises:
+        KeyRefused: It holds fewer than 16 bytes.
+        OSError: It cannot be read.
+    """
+    try:
+        return SharedSecret(_read(path, _MAX_KEY_BYTES))
+    except KeyRefused as error:
+        raise KeyRefused(f"{path}: {error}") from None
+
+
+def _read(path: str, most: int) -> bytes:
+    """Read a file, or standard input, and no more of it than may be."""
+    if path == "-":
+        data = sys.stdin.buffer.read(most + 1)
+    else:
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
+    if len(data) > most:
+        raise MalformedInput(path, f"expected at most {most} bytes")
+    return data
+
+
+# Errors
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code that an error stands for."""
+    if isinstance(error, VerificationFailed | LogDamaged):
+        return FAILED
+    return UNSETTLED if isinstance(error, Incomplete | Unverifiable) else USAGE
+
+
+def refusal(error: EvidenceError | OSError) -> dict[str, str]:
+    """Return why nothing was verified, as JSON values: verdict, kind, place and reason."""
+    settled = {FAILED: "failed", USAGE: "malformed"}
+    verdict = settled.get(exit_code(error), type(error).__name__.lower())
+    kind = type(error).__name__
+    if isinstance(error, OSError):
+        place, reason = str(error.filename or ""), error.strerror or str(error)
+    else:
+        place, reason = getattr(error, "place", ""), getattr(error, "reason", str(error))
+    return {"verdict": verdict, "kind": kind, "place": place, "reason": reason}
+
+
+def _print_refusal(error: EvidenceError | OSError, request: Request, headline: Headline) -> None:
+    why = refusal(error)
+    if request.as_json:
+        print(to_json(why))
+        return
+    report = getattr(error, "report", None)
+    if report is not None:
+        _print_lines(_describe(report, request), headline)
+    place = f"{why['place']}: " if why["place"] else ""
+    line = f"{why['verdict']}: {why['kind']}: {place}{why['reason']}{_advice(error)}"
+    headline(printable(line), sys.stderr)
+
+
+def _advice(error: EvidenceError | OSError) -> str:
+    return "; --accept incomplete admits this" if isinstance(error, Incomplete) else ""
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run a command; return its exit code, also when it is interrupted or nobody reads its output."""
+    try:
+        code = run()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go; without this the interpreter complains on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return code
+
+
+# Output
+
+
+def printable(text: object) -> str:
+    r"""Return text for a terminal: control characters, bidi overrides and the like as ``\x1b``."""
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def to_json(value: object) -> str:
+    """Return JSON in ASCII: no terminal, and no pager, can take anything in it for a command."""
+    return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
+
+
+def align(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Yield the lines of a table, the headings first, each column as wide as its widest cell."""
+    cells = [list(headings), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def _print_lines(lines: Iterator[str], headline: Headline) -> None:
+    """Print printable lines, the first of them as a headline."""
+    headline(next(lines), sys.stdout)
+    for line in lines:
+        print(line)
+
+
+def _describe(report: VerificationReport, request: Request) -> Iterator[str]:
+    yield printable(report.headline)
+    yield ""
+    runs = [(run.run_id, run.count, "yes" if run.closed else "no", run.head) for run in report.runs]
+    yield from align(("run", "events", "ended", "head"), runs)
+    yield ""
+    facts = [*_kept_back(report), *_provenance(report), *_notes(report, request)]
+    yield from (f"{name:<14} {printable(value)}" for name, value in facts)
+
+
+def _kept_back(report: VerificationReport) -> Iterator[tuple[str, str]]:
+    shown = report.shown
+    yield "shown", _count(shown.payloads, shown.disclosures)
+    yield "withheld", _count(shown.withheld_payloads, shown.withheld_disclosures)
+    yield "erased", _count(shown.erased_payloads, shown.erased_disclosures)
+    yield "removed", _count(shown.removed_payloads, shown.removed_disclosures) + ", after signing"
+
+
+def _count(payloads: int, members: int) -> str:
+    if not payloads and not members:
+        return "nothing"
+    return f"{payloads} payload{'s' * (payloads != 1)}, {members} sensitive member{'s' * (members != 1)}"
+
+
+def _provenance(report: VerificationReport) -> Iterator[tuple[str, str]]:
+    yield "signed by", f"{report.signature_alg} key {report.key_id}"
+    yield "made", f"{report.created_at}, as the signer says"
+    yield "log", report.log
+    yield "bundle", report.bundle_id
+    yield "workflow head", report.workflow_head
+
+
+def _notes(report: VerificationReport, request: Request) -> Iterator[tuple[str, str]]:
+    yield from (("note", note) for note in report.notes)
+    if request.workflow is None:
+        yield "note", "sound evidence of another workflow is sound, too: say which you expect with --workflow"

@@ -1,0 +1,253 @@
+"""`tracebus verify` and `python -m evidence verify`: the same verdicts, the same exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from click.testing import Result
+
+import evidence.__main__
+
+Cli = Callable[..., Result]
+
+
+class Outcome(NamedTuple):
+    """What a verifier said."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+Verify = Callable[..., Outcome]
+
+
+@pytest.fixture(params=["tracebus", "evidence"])
+def verify(request: pytest.FixtureRequest, cli: Cli, key: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
+    """Verify with either command line, by the public key unless another is given."""
+
+    def run(*arguments: object) -> Outcome:
+        given = list(map(str, arguments))
+        if not {"--key", "--hmac-secret"} & set(given):
+            given += ["--key", str(key.with_suffix(".pub"))]
+        if request.param == "tracebus":
+            result = cli("verify", *given)
+            return Outcome(result.exit_code, result.stdout, result.stderr)
+        capsys.readouterr()
+        try:
+            code = evidence.__main__.main(["verify", *given])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
+    """Write a bundle anew with something changed in it."""
+    tree = json.loads(path.read_text())
+    edit(tree)
+    path.write_text(json.dumps(tree, separators=(",", ":")))
+    return path
+
+
+def test_verified(verify: Verify, bundle: Path) -> None:
+    """A good bundle exits with 0 and says what it is, run by run, what it shows, and who signed."""
+    outcome = verify(bundle, "--workflow", "transfer-42", "--no-tenant")
+    lines = outcome.stdout.splitlines()
+    assert (0, "") == (outcome.exit_code, outcome.stderr)
+    assert lines[0] == (
+        "verified: workflow transfer-42, 1 run, 8 events; completeness asserted by the signer"
+    )
+    assert ["run", "events", "ended", "head"] == lines[2].split()
+    facts = [line.split()[0] for line in lines[5:]]
+    assert ["shown", "withheld", "erased", "removed", "signed", "made", "log", "bundle", "workflow"] == facts
+
+
+def test_reminds_to_say_what_is_expected(verify: Verify, bundle: Path) -> None:
+    """Where no workflow is expected, a note says that any sound bundle passes."""
+    assert "--workflow" in verify(bundle).stdout.splitlines()[-1]
+
+
+def test_json_report(verify: Verify, bundle: Path) -> None:
+    """--json gives the whole report."""
+    report = json.loads(verify(bundle, "--json").stdout)
+    assert ("verified", 8, "transfer-42") == (report["verdict"], report["events"], report["workflow_id"])
+
+
+@pytest.mark.parametrize(
+    "expectation",
+    [
+        ("--workflow", "other"),
+        ("--tenant", "acme"),
+        ("--log-origin", "test/01KAJ2"),
+        ("--head", "sha256:" + "0" * 64),
+    ],
+)
+def test_another_than_expected_fails(verify: Verify, bundle: Path, expectation: tuple[str, str]) -> None:
+    """A sound bundle of something else than expected exits with 1."""
+    outcome = verify(bundle, *expectation)
+    assert (1, "failed: Unexpected: ") == (outcome.exit_code, outcome.stderr[:20])
+
+
+def test_what_is_expected_passes(verify: Verify, bundle: Path) -> None:
+    """The log's origin and the workflow head that a report names pass as expectations."""
+    report = json.loads(verify(bundle, "--json").stdout)
+    assert 0 == verify(bundle, "--log-origin", report["log"], "--head", report["workflow_head"]).exit_code
+
+
+def test_tampering_fails(verify: Verify, bundle: Path) -> None:
+    """A verdict changed after signing exits with 1: one line with kind and place."""
+    change(bundle, lambda tree: tree["events"][4]["payload"].update(verdict="rejected"))
+    outcome = verify(bundle)
+    assert (1, "", 1) == (outcome.exit_code, outcome.stdout, len(outcome.stderr.splitlines()))
+    assert outcome.stderr.startswith("failed: DigestMismatch: event 4 of run ")
+
+
+def test_failure_as_json(verify: Verify, bundle: Path) -> None:
+    """With --json a refusal is an object of verdict, kind, place and reason."""
+    change(bundle, lambda tree: tree["events"][4]["payload"].update(verdict="rejected"))
+    why = json.loads(verify(bundle, "--json").stdout)
+    assert ("failed", "DigestMismatch", {"verdict", "kind", "place", "reason"}) == (
+        why["verdict"],
+        why["kind"],
+        set(why),
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"a":1,"a":2}', b"[" * 100_000])
+def test_malformed(verify: Verify, tmp_path: Path, content: bytes) -> None:
+    """What is no bundle exits with 2, in text and in JSON."""
+    path = tmp_path / "b.json"
+    path.write_bytes(content)
+    text, as_json = verify(path), verify(path, "--json")
+    assert (2, 2, "malformed") == (text.exit_code, as_json.exit_code, json.loads(as_json.stdout)["verdict"])
+    assert text.stderr.startswith("malformed: MalformedInput: ")
+
+
+def test_an_open_run_is_incomplete(verify: Verify, cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
+    """A bundle with an open run exits with 3, shows what was checked, and --accept admits it."""
+    path = tmp_path / "b.json"
+    cli("export", "refund-8", "-o", path, "--key", key, "--log", log)
+    outcome, accepted = verify(path), verify(path, "--accept", "incomplete")
+    assert (3, 0) == (outcome.exit_code, accepted.exit_code)
+    assert outcome.stdout.startswith("incomplete: workflow refund-8 of tenant acme")
+    assert outcome.stderr.startswith("incomplete: Incomplete: run refund-8/1: ")
+    assert "incomplete" == json.loads(verify(path, "--json").stdout)["verdict"]
+
+
+def test_another_key_fails(verify: Verify, bundle: Path, tmp_path: Path, cli: Cli) -> None:
+    """A bundle that somebody else signed exits with 1."""
+    cli("keygen", tmp_path / "other")
+    outcome = verify(bundle, "--key", tmp_path / "other.pub")
+    assert (1, "failed: SignatureRefused") == (outcome.exit_code, outcome.stderr[:24])
+
+
+def test_a_private_key_is_refused(verify: Verify, bundle: Path, key: Path) -> None:
+    """Who gives the private key is told to give the public one."""
+    outcome = verify(bundle, "--key", key)
+    assert (2, True) == (outcome.exit_code, "give the .pub file" in outcome.stderr)
+
+
+def test_a_shared_secret(verify: Verify, cli: Cli, log: Path, tmp_path: Path) -> None:
+    """--hmac-secret verifies, and the report says that it convinces no third party."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(32))
+    cli("export", "transfer-42", "-o", tmp_path / "b", "--hmac-secret", secret, "--log", log)
+    outcome = verify(tmp_path / "b", "--hmac-secret", secret)
+    assert (0, True) == (outcome.exit_code, "convinces no third party" in outcome.stdout)
+
+
+def test_counts_what_is_withheld_and_removed(
+    verify: Verify, cli: Cli, log: Path, key: Path, tmp_path: Path
+) -> None:
+    """The text tells apart what the signer withheld and what a holder removed."""
+    path = tmp_path / "b.json"
+    withheld = ("--withhold", "tool_executed:*", "--reason", "privacy")
+    cli("export", "transfer-42", "-o", path, "--key", key, "--log", log, *withheld)
+    change(path, lambda tree: tree["events"][1].pop("payload"))
+    shown = verify(path).stdout
+    assert "withheld       0 payloads, 1 sensitive member\n" in shown
+    assert "removed        1 payload, 0 sensitive members, after signing\n" in shown
+
+
+@pytest.mark.parametrize("missing", ["bundle", "key"])
+def test_a_missing_file_is_named(verify: Verify, bundle: Path, missing: str) -> None:
+    """A file that is not there exits with 2 and is named; in JSON, too."""
+    arguments = ("none.json",) if missing == "bundle" else (bundle, "--key", "none.pub")
+    outcome, as_json = verify(*arguments), verify(*arguments, "--json")
+    assert (2, True) == (outcome.exit_code, "No such file" in outcome.stderr)
+    assert json.loads(as_json.stdout)["place"].startswith("none.")
+
+
+def test_a_bundle_cannot_write_to_the_terminal(verify: Verify, bundle: Path) -> None:
+    """Whatever an error quotes, of a forged bundle or of the arguments, is escaped."""
+    attack = "\x1b[2Jverified\u202e"
+    outcome, as_json = verify(bundle, "--tenant", attack), verify(bundle, "--tenant", attack, "--json")
+    assert "\\x1b[2Jverified\\u202e" in outcome.stderr
+    assert outcome.stderr.rstrip("\n").isprintable()
+    assert attack in json.loads(as_json.stdout)["reason"]
+    assert as_json.stdout.isascii()
+    change(bundle, lambda tree: tree["signature"].update(alg=attack))
+    outcome, as_json = verify(bundle), verify(bundle, "--json")
+    assert outcome.stderr.rstrip("\n").isprintable()
+    assert as_json.stdout.isascii()
+    assert "\x1b" not in as_json.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("b.json", "--key", "a", "--hmac-secret", "b"),
+        ("b.json", "--key", "a", "--tenant", "t", "--no-tenant"),
+        ("b.json", "--key", "a", "--accept", "anything"),
+        ("--key", "a"),
+    ],
+)
+def test_wrong_usage(verify: Verify, arguments: tuple[str, ...]) -> None:
+    """Arguments that exclude each other, or are missing, exit with 2."""
+    assert 2 == verify(*arguments).exit_code
+
+
+@pytest.mark.parametrize("module", ["tracebus", "evidence"])
+def test_reads_standard_input(module: str, bundle: Path, key: Path) -> None:
+    """A bundle named - is read from standard input."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "verify", "-", "--key", str(key.with_suffix(".pub"))],
+        input=bundle.read_bytes(),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (0, True) == (done.returncode, done.stdout.startswith(b"verified: "))
+
+
+def test_the_verifier_alone_loads_no_command_line_library(bundle: Path, key: Path) -> None:
+    """`python -m evidence verify` imports neither click nor tracebus nor an event loop."""
+    code = (
+        "import sys, evidence.__main__ as cli\n"
+        f"code = cli.main(['verify', {str(bundle)!r}, '--key', {str(key.with_suffix('.pub'))!r}])\n"
+        "print(code, {'click', 'rich', 'tracebus', 'asyncio', 'anyio', 'pydantic'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "0 set()" == done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("module", ["tracebus", "evidence"])
+def test_output_needs_no_unicode(module: str, cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
+    """What the terminal's encoding cannot show is escaped, and nothing fails."""
+    path = tmp_path / "b.json"
+    cli("export", "shared-1", "--tenant", "böll", "-o", path, "--key", key, "--log", log)
+    done = subprocess.run(
+        [sys.executable, "-m", module, "verify", str(path), "--key", str(key.with_suffix(".pub"))],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (0, True) == (done.returncode, b"of tenant b\\xf6ll" in done.stdout)

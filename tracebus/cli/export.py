@@ -1,0 +1,236 @@
+"""``tracebus export``: one workflow, signed, in one file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from evidence import (
+    Ed25519Signer,
+    EvidenceBundle,
+    EvidenceBundler,
+    EvidenceSigner,
+    HmacSigner,
+    Withholding,
+    WorkflowEvent,
+)
+from evidence.command import printable, read_shared_secret, to_json
+from evidence.disclosure import parse_disclosure
+from tracebus.cli._common import (
+    PlainCommand,
+    json_option,
+    log_option,
+    no_tenant_option,
+    reading,
+    tenant_option,
+    which_tenant,
+)
+
+
+@click.command("export", cls=PlainCommand)
+@click.argument("workflow", metavar="WORKFLOW")
+@click.option(
+    "-o", "--output", required=True, metavar="FILE", help="Where the bundle goes; - for standard output."
+)
+@click.option("--key", metavar="NAME.key", help="The private key that signs it; tracebus keygen makes one.")
+@click.option(
+    "--hmac-secret", metavar="FILE", help="Instead of --key, a shared secret: convinces no third party."
+)
+@log_option
+@tenant_option
+@no_tenant_option
+@click.option(
+    "--withhold", multiple=True, metavar="PATTERN", help="What to leave out; may be given several times."
+)
+@click.option("--reason", metavar="TEXT", help="Why it is left out; the bundle says so.")
+@json_option
+def command(
+    workflow: str,
+    output: str,
+    key: str | None,
+    hmac_secret: str | None,
+    log_path: str,
+    tenant: str | None,
+    no_tenant: bool,
+    withhold: tuple[str, ...],
+    reason: str | None,
+    as_json: bool,
+) -> None:
+    """Export one workflow as a signed bundle that shows it whole, and nothing of any other.
+
+    A PATTERN is an event type, whose payloads are then left out, or type:member, for sensitive
+    members; * and ? match as in file names. Runs, verdicts and approvals are always shown.
+
+    Examples:
+      tracebus export talk-7 -o talk-7.json --key treasury.key
+      tracebus export talk-7 -o talk-7.json --key treasury.key
+          --withhold 'tool_*:*' --withhold '*:userId' --reason 'personal data of a customer'
+
+    The file appears whole or not at all; one of that name is replaced.
+    """
+    signer = _signer(key, hmac_secret)
+    withholding = _withholding(withhold, reason)
+    with reading(log_path) as log:
+        tenant = which_tenant(log, workflow, tenant, no_tenant)
+        selected = _Selected(log.select_workflow(workflow, tenant))
+    bundle = anyio.run(_bundle, selected, signer, workflow, tenant, withholding)
+    _warn_of_unmatched(withhold, selected.events)
+    _write(output, bundle.to_json())
+    facts = _facts(bundle, output)
+    to_stderr = output == "-"
+    click.echo(to_json(facts) if as_json else _report(facts), err=to_stderr)
+
+
+class _Selected:
+    """A workflow as it was read, so that what is reported is what is signed."""
+
+    def __init__(self, events: list[WorkflowEvent]) -> None:
+        self.events = events
+
+    async def read_workflow(self, workflow_id: str, tenant_id: str | None) -> Sequence[WorkflowEvent]:
+        return self.events
+
+
+async def _bundle(
+    source: _Selected, signer: EvidenceSigner, workflow: str, tenant: str | None, withhold: Withholding | None
+) -> EvidenceBundle:
+    bundler = EvidenceBundler(source, signer)
+    if withhold is None:
+        return await bundler.bundle(workflow, tenant=tenant)
+    return await bundler.bundle(workflow, tenant=tenant, withhold=withhold)
+
+
+def _signer(key: str | None, hmac_secret: str | None) -> EvidenceSigner:
+    if key is not None and hmac_secret is None:
+        return Ed25519Signer.from_file(key)
+    if hmac_secret is not None and key is None:
+        return HmacSigner(read_shared_secret(hmac_secret))
+    raise click.UsageError(
+        "expected one of --key NAME.key and --hmac-secret FILE; tracebus keygen makes a key"
+    )
+
+
+def _withholding(patterns: tuple[str, ...], reason: str | None) -> Withholding | None:
+    if not patterns:
+        if reason is not None:
+            raise click.UsageError("--reason says why something is withheld: name it with --withhold PATTERN")
+        return None
+    if not reason:
+        raise click.UsageError("--withhold needs --reason TEXT: the bundle says why something is left out")
+    try:
+        return Withholding(patterns, reason)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--withhold") from None
+
+
+def _warn_of_unmatched(patterns: Sequence[str], events: Sequence[WorkflowEvent]) -> None:
+    """Say which patterns match nothing here: a slip in one would let out what should stay."""
+    types = {event.header["type"] for event in events if event.payload is not None}
+    members = {
+        (event.header["type"], parse_disclosure(text, "disclosure").name)
+        for event in events
+        for text in event.disclosures
+    }
+    for pattern in patterns:
+        one = Withholding((pattern,), "asked")
+        if not any(map(one.of_payload, types)) and not any(one.of_member(*member) for member in members):
+            warning = f"note: --withhold {pattern} matches nothing in this workflow, and withheld nothing"
+            click.secho(printable(warning), fg="yellow", err=True)
+
+
+def _facts(bundle: EvidenceBundle, output: str) -> dict[str, Any]:
+    scope, types = bundle.tree["scope"], {event["id"]: event["type"] for event in bundle.tree["events"]}
+    withheld: dict[str, dict[str, int]] = {"payloads": {}, "members": {}}
+    for entry in scope["withheld"]["payloads"]:
+        _add(withheld["payloads"], types[entry["eventId"]], 1)
+    for entry in scope["withheld"]["disclosures"]:
+        _add(withheld["members"], types[entry["eventId"]], len(entry["digests"]))
+    return {
+        "bundle": output,
+        "bundleId": bundle.bundle_id,
+        "workflowId": bundle.workflow_id,
+        "tenantId": bundle.tenant_id,
+        "workflowHead": bundle.workflow_head(),
+        "keyId": bundle.tree["signature"]["keyId"],
+        "events": len(types),
+        "openRuns": [run["runId"] for run in scope["runs"] if not run["closed"]],
+        "withheld": withheld,
+        "erased": {
+            "payloads": len(scope["erased"]["payloads"]),
+            "members": sum(len(entry["digests"]) for entry in scope["erased"]["disclosures"]),
+        },
+    }
+
+
+def _add(counts: dict[str, int], name: str, count: int) -> None:
+    counts[name] = counts.get(name, 0) + count
+
+
+def _report(facts: dict[str, Any]) -> str:
+    withheld, erased = facts["withheld"], facts["erased"]
+    lines = [
+        f"{facts['bundle']}: workflow {facts['workflowId']}, {facts['events']} events",
+        f"workflow head  {facts['workflowHead']}",
+        f"key id         {facts['keyId']}",
+        f"withheld       payloads: {_counted(withheld['payloads'])}",
+        f"               sensitive members: {_counted(withheld['members'])}",
+    ]
+    if erased["payloads"] or erased["members"]:
+        lines.append(f"erased         payloads: {erased['payloads']}; members: {erased['members']}")
+    lines += [
+        f"note           run {run} has not ended: to verify this will say incomplete"
+        for run in facts["openRuns"]
+    ]
+    lines.append("next           keep the workflow head; whoever has the public key verifies with")
+    lines.append(
+        f"               tracebus verify {facts['bundle']} --key NAME.pub --workflow {facts['workflowId']}"
+    )
+    return "\n".join(map(printable, lines))
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} of {name}" for name, count in sorted(counts.items())) or "none"
+
+
+def _write(output: str, data: bytes) -> None:
+    """Write a file that is there whole or not at all, also after a crash."""
+    if output == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    path = Path(output).resolve()  # where a symbolic link leads, the link stays
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise click.BadParameter(f"{output} is no file; standard output is -", param_hint="--output")
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}", param_hint="--output")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; not every system can open a folder."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

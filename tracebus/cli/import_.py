@@ -1,0 +1,67 @@
+"""``tracebus import``: records that others made, taken over as workflows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import click
+
+from evidence.command import printable, to_json
+from tracebus.bus import TraceEventBus
+from tracebus.cli._common import PlainCommand, json_option, log_option, progress_bar, writing
+from tracebus.eventlog import SqliteEventLog
+from tracebus.importers.chat import ImportSummary, Progress, import_chat
+
+
+@click.group("import")
+def command() -> None:
+    """Import recorded conversations as workflows."""
+
+
+@command.command("chat", cls=PlainCommand)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@log_option
+@json_option
+def chat(file: Path, log_path: str, as_json: bool) -> None:
+    """Import OpenAI chat messages: JSON Lines, plain or gzip, one conversation a line.
+
+    A line
+      {"conversation": "talk-7", "messages": [{"role": "user", "content": "..."}, ...]}
+
+    Each conversation becomes the workflow of that id, each user's message begins a turn. What the
+    file does not say, such as times, models and outcomes, is not made up. The same file again adds
+    nothing, and completes an import that was interrupted.
+
+    A malformed line ends the import: it is named, and the conversations before it stay.
+
+    Example:
+      tracebus import chat talks.jsonl.gz --log trace.db
+    """
+    if not file.is_file():
+        raise click.BadParameter(f"there is no file {click.format_filename(file)}", param_hint="FILE")
+    with writing(log_path) as log, progress_bar("importing", "bytes") as show:
+        summary = anyio.run(_import, log, file, show)
+    click.echo(to_json(summary.to_dict()) if as_json else _report(summary, log_path))
+
+
+async def _import(log: SqliteEventLog, file: Path, progress: Progress) -> ImportSummary:
+    async with TraceEventBus(log) as bus:
+        return await import_chat(bus, file, progress=progress)
+
+
+def _report(summary: ImportSummary, log_path: str) -> str:
+    lines = [
+        f"{summary.source}: {summary.conversations} conversations, {summary.messages} messages",
+        f"added      {summary.events} events to {log_path}",
+        f"workflows  {summary.imported} new, {summary.present} there already, "
+        f"{summary.completed} completed after an interrupted import",
+    ]
+    if not summary.events:
+        lines.append("nothing was added: this file is in the log already")
+    if summary.shortened:
+        lines.append(
+            f"note       {summary.shortened} values were too large: their beginning and digest are kept"
+        )
+    lines.append("next: tracebus workflows")
+    return "\n".join(map(printable, lines))
