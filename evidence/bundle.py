@@ -232,7 +232,8 @@ def _check_event(place: str, value: object) -> None:
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
+    """Tell whether this can be a text for people in a bundle: 1-1024 characters without controls."""
     return isinstance(value, str) and 0 < len(value) <= 1024 and _UNPRINTABLE.search(value) is None
 
 
@@ -240,7 +241,7 @@ def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**53
 
 
-_text = _is(_is_text, "1-1024 characters without controls")
+_text = _is(is_text, "1-1024 characters without controls")
 _count = _is(_is_count, "an integer from 0")
 _bool = _is(lambda value: isinstance(value, bool), "true or false")
 _id = _is(is_id, "1-128 printable ASCII characters")

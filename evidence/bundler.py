@@ -6,20 +6,21 @@ import base64
 import inspect
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple, Protocol
 
 from evidence import canonical, projection
-from evidence.bundle import BUNDLE_VERSION, EvidenceBundle, content_hash, signed_bytes
+from evidence.bundle import BUNDLE_VERSION, EvidenceBundle, content_hash, is_text, signed_bytes
 from evidence.chain import RunHead, follow
 from evidence.digest import algorithm_of, digest
 from evidence.disclosure import open_payload, parse_disclosure, referenced
-from evidence.errors import EvidenceError, LogDamaged, UnknownWorkflow
-from evidence.header import Header, format_timestamp
+from evidence.errors import EvidenceError, LogDamaged, MalformedInput, UnknownWorkflow
+from evidence.header import Header, check_header, format_timestamp
 from evidence.heads import run_state
 from evidence.projection import ERASING, KEPT
-from evidence.scope import names_target
+from evidence.scope import Targets, is_target, targets_of
 from evidence.signing import EvidenceSigner
 
 
@@ -49,27 +50,31 @@ class Withholding:
     wildcard, and refused where it is named.
 
     Raises:
-        ValueError: A pattern names a type whose payload a bundle always shows.
+        ValueError: A pattern names a type whose payload a bundle always shows, or the reason is not
+            1-1024 characters without controls.
     """
 
     patterns: Collection[str]
     reason: str
 
     def __post_init__(self) -> None:
-        if not self.reason:
-            raise ValueError("withholding: expected a reason; the bundle states it")
+        if isinstance(self.patterns, str):
+            raise TypeError("withholding: expected several patterns, such as a list, found one text")
+        if not is_text(self.reason):
+            raise ValueError("withholding: expected a reason of 1-1024 characters; the bundle states it")
         for pattern in self.patterns:
             if pattern in KEPT:
                 raise ValueError(f"withholding: a bundle always shows the payload of {pattern}")
 
     def of_payload(self, event_type: str) -> bool:
         """Tell whether payloads of this type are withheld."""
-        return event_type not in KEPT and any(fnmatchcase(event_type, p) for p in self.patterns)
+        patterns = [pattern for pattern in self.patterns if ":" not in pattern]
+        return event_type not in KEPT and any(fnmatchcase(event_type, p) for p in patterns)
 
     def of_member(self, event_type: str, name: str | None) -> bool:
         """Tell whether this sensitive member (None: an array's element) is withheld."""
         member = f"{event_type}:{name if name is not None else '*'}"
-        return any(fnmatchcase(member, pattern) for pattern in self.patterns)
+        return any(fnmatchcase(member, pattern) for pattern in self.patterns if ":" in pattern)
 
 
 _WITHHOLD_NOTHING: Final = Withholding((), "nothing")
@@ -190,11 +195,11 @@ class _Selection:
 
     def _add(self, event: WorkflowEvent) -> None:
         header = event.header
-        place = f"event {header['seq']} of run {header['runId']}"
+        place = f"event {header.get('seq')} of run {header.get('runId')}"
         try:
+            check_header(header, place)
             self._heads[header["runId"]] = follow(self._heads.get(header["runId"]), header)
-            if event.payload is None:
-                self._events.append(dict(header))
+            if event.payload is None or self._erased_by(header["id"], None) is not None:
                 self._add_erased(header, place)
             else:
                 self._add_payload(header, event.payload, event.disclosures, place)
@@ -203,20 +208,27 @@ class _Selection:
         except EvidenceError as error:
             raise LogDamaged(place, str(error)) from error
 
+    def _erased_by(self, event_id: str, digests: list[str] | None) -> str | None:
+        """Return the event that records that a payload, or these disclosures of it, were erased."""
+        return next((by for by, named in self._erasures if is_target(named, event_id, digests)), None)
+
     def _add_erased(self, header: Header, place: str) -> None:
-        by = self._erasures(header["id"], None)
+        by = self._erased_by(header["id"], None)
         if by is None:
             raise LogDamaged(place, "payload is missing, and no event records that it was erased")
+        self._events.append(dict(header))
         self._erased["payloads"].append({"eventId": header["id"], "by": by})
 
     def _add_payload(self, header: Header, payload: bytes, disclosures: Sequence[str], place: str) -> None:
         if digest(payload, algorithm_of(header["contentHash"])) != header["contentHash"]:
             raise LogDamaged(place, "payload was changed: it does not hash to contentHash")
+        committed = canonical.loads_canonical(payload)
+        if not isinstance(committed, dict):
+            raise LogDamaged(place, "payload is not an object")
         if self._withhold.of_payload(header["type"]):
             self._events.append(dict(header))
             self._withheld["payloads"].append({"eventId": header["id"], "reason": self._withhold.reason})
             return
-        committed = canonical.loads(payload)
         self._events.append({**header, "payload": committed})
         if self._is_redactable(header["type"]):
             self._redactable.append(header["id"])
@@ -230,7 +242,10 @@ class _Selection:
         self, header: Header, committed: dict[str, Any], disclosures: Sequence[str], place: str
     ) -> None:
         event_id = header["id"]
-        held = [parse_disclosure(text, place) for text in disclosures]
+        parsed = [parse_disclosure(text, place) for text in disclosures]
+        held = [item for item in parsed if self._erased_by(event_id, [item.digest]) is None]
+        if len(held) < len(parsed):  # recorded as erased, and not yet gone
+            held = referenced(committed, held)
         erased = hidden = open_payload(committed, held, place).hidden
         self._check_erased(event_id, erased, place)
         kept = [item for item in held if not self._withhold.of_member(header["type"], item.name)]
@@ -247,30 +262,29 @@ class _Selection:
 
     def _check_erased(self, event_id: str, digests: Collection[str], place: str) -> None:
         for digest_text in digests:
-            if self._erasures(event_id, [digest_text]) is None:
+            if self._erased_by(event_id, [digest_text]) is None:
                 reason = f"disclosure {digest_text} is missing, and no event records its erasure"
                 raise LogDamaged(place, reason)
 
     def _list_erased(self, event_id: str, digests: list[str]) -> None:
         by_event: dict[str | None, list[str]] = {}
         for digest_text in digests:
-            by_event.setdefault(self._erasures(event_id, [digest_text]), []).append(digest_text)
+            by_event.setdefault(self._erased_by(event_id, [digest_text]), []).append(digest_text)
         for by, listed in by_event.items():
             self._erased["disclosures"].append({"eventId": event_id, "digests": listed, "by": by})
 
 
-def _erasures(events: Iterable[WorkflowEvent]) -> Callable[[str, list[str] | None], str | None]:
-    """Return a look-up: which event records that a payload, or these digests of it, were erased."""
-    records = [
-        (event.header["id"], canonical.loads(event.payload))
-        for event in events
-        if event.header["type"] in ERASING and event.payload is not None
-    ]
-
-    def find(event_id: str, digests: list[str] | None) -> str | None:
-        return next((by for by, payload in records if names_target(payload, event_id, digests)), None)
-
-    return find
+def _erasures(events: Iterable[WorkflowEvent]) -> list[tuple[str, Targets]]:
+    """Return which events record erasures, and of what; damage shows when these events are added."""
+    erasures: list[tuple[str, Targets]] = []
+    for event in events:
+        if event.payload is None or event.header.get("type") not in ERASING:
+            continue
+        with suppress(MalformedInput):
+            payload = canonical.loads_canonical(event.payload)
+            if isinstance(payload, dict) and "id" in event.header:
+                erasures.append((event.header["id"], targets_of(payload)))
+    return erasures
 
 
 def _version() -> str:

@@ -113,7 +113,7 @@ def loads(
         raise MalformedInput("input", f"{len(data)} bytes, expected at most {max_bytes}")
     with suppress(ValueError):
         return _read_canonical(data, max_depth)
-    return _strict_json.read(data, max_depth=max_depth, ecmascript_numbers=ecmascript_numbers)
+    return _read_strictly(data, max_depth, ecmascript_numbers)
 
 
 def loads_canonical(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
@@ -124,7 +124,7 @@ def loads_canonical(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """
     with suppress(ValueError):
         return _read_canonical(data, max_depth)
-    _strict_json.read(data, max_depth=max_depth, ecmascript_numbers=True)
+    _read_strictly(data, max_depth, ecmascript_numbers=True)
     raise MalformedInput("input", "not in canonical form (RFC 8785)")
 
 
@@ -147,6 +147,13 @@ def _dumps_quickly(value: object) -> bytes | None:
     if _agrees(text) and (b"null" not in text or orjson.loads(text) == value):
         return text
     return None
+
+
+def _read_strictly(data: bytes, max_depth: int, ecmascript_numbers: bool) -> Any:
+    try:
+        return _strict_json.read(data, max_depth=max_depth, ecmascript_numbers=ecmascript_numbers)
+    except RecursionError:
+        raise MalformedInput("input", "nested deeper than the caller's stack has room for") from None
 
 
 def _read_canonical(data: bytes, max_depth: int) -> Any:
@@ -213,7 +220,7 @@ def _nests_at_most(data: bytes, depth: int) -> bool:
 def _dumps_slowly(value: object) -> bytes:
     try:
         return rfc8785.dumps(value)  # type: ignore[arg-type]
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise _refusal(value) or NotCanonicalizable("", str(error)) from None
 
 

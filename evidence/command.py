@@ -24,7 +24,7 @@ from evidence.errors import (
     VerificationFailed,
 )
 from evidence.keys import SharedSecret, VerifyingKey
-from evidence.report import VerificationReport
+from evidence.report import VerificationReport, printable
 from evidence.verify import ANY_TENANT, Accept, verify_evidence_bundle
 
 ACCEPTABLE: Final = ("incomplete", "unverifiable")
@@ -185,14 +185,6 @@ def guarded(run: Callable[[], int]) -> int:
 
 
 # Output
-
-
-def printable(text: object) -> str:
-    r"""Return text for a terminal: control characters, bidi overrides and the like as ``\x1b``."""
-    text = str(text)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def to_json(value: object) -> str:

@@ -195,7 +195,11 @@ class _Opening:
         self._hidden: set[str] = set()
 
     def open(self, payload: object) -> Opened:
-        value = self._open(payload, 0)
+        try:
+            value = self._open(payload, 0)
+        except RecursionError:
+            reason = "nested deeper than the caller's stack has room for"
+            raise DisclosureRefused(self._place, reason) from None
         if self._unused:
             name = next(iter(self._unused.values())).name
             what = "an array element" if name is None else f"member {name!r:.80}"

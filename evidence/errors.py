@@ -43,8 +43,8 @@ class PlacedError(EvidenceError):
         self.place = place
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[PlacedError], tuple[str, str]]:
-        return type(self), (self.place, self.reason)
+    def __reduce__(self) -> tuple[type[PlacedError], tuple[str, str], dict[str, object]]:
+        return type(self), (self.place, self.reason), self.__dict__
 
 
 class NotCanonicalizable(PlacedError):

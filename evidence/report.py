@@ -88,10 +88,10 @@ class VerificationReport:
 
     @property
     def headline(self) -> str:
-        """The outcome in one line."""
+        """The outcome in one line, of printable characters."""
         of = f" of tenant {self.tenant_id}" if self.tenant_id is not None else ""
         events = _plural(len(self.events), "event")
-        return (
+        return printable(
             f"{self.verdict}: workflow {self.workflow_id}{of}, {_plural(len(self.runs), 'run')}, "
             f"{events}; {self.completeness}"
         )
@@ -109,6 +109,14 @@ class VerificationReport:
             "runs": [asdict(run) for run in self.runs],
             "shown": asdict(self.shown),
         }
+
+
+def printable(text: object) -> str:
+    r"""Return text for a terminal: control characters, bidi overrides and the like as ``\x1b``."""
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _plural(count: int, noun: str) -> str:

@@ -38,6 +38,10 @@ class KeptBack:
         self.redactable = self._payloads("redactable", [{"eventId": i} for i in scope["redactable"]])
         self.withheld_digests = self._digests("withheld", withheld["disclosures"])
         self.erased_digests = self._digests("erased", erased["disclosures"])
+        for event_id in (self.withheld_payloads | self.erased_payloads) & (
+            self.withheld_digests.keys() | self.erased_digests.keys()
+        ):
+            raise ScopeMismatch("scope", f"lists digests of {event_id}, whose payload it does not show")
         twice = self.withheld_payloads & self.erased_payloads
         for event_id, digests in self.withheld_digests.items():
             twice |= digests & self.erased_digests.get(event_id, set())
@@ -122,12 +126,15 @@ class KeptBack:
         Raises:
             ScopeMismatch: The event is missing, of another type, or names another target.
         """
+        targets: dict[str, Targets] = {}
         for entry in self._erased_by:
             event_id, by = entry["eventId"], entry["by"]
             place = f"scope erased {event_id}"
             if self._types.get(by) not in ERASING:
                 raise ScopeMismatch(place, f"event {by} is not in the bundle, or records no erasure")
-            if not names_target(payloads[by] or {}, event_id, entry.get("digests")):
+            if by not in targets:
+                targets[by] = targets_of(payloads[by] or {})
+            if not is_target(targets[by], event_id, entry.get("digests")):
                 raise ScopeMismatch(place, f"event {by} does not record that it was erased")
 
     def count(
@@ -146,18 +153,34 @@ class KeptBack:
         )
 
 
-def names_target(payload: Mapping[str, Any], event_id: str, digests: Iterable[str] | None) -> bool:
-    """Tell whether an erasing event's payload names a payload, or these disclosures of it.
+Targets = dict[str, set[str] | None]
+"""What an erasing event names: event id to digests; None for the whole payload."""
 
-    Its ``targets`` are ``{eventId}`` for a whole payload, ``{eventId, digests}`` for disclosures.
+
+def targets_of(payload: Mapping[str, Any]) -> Targets:
+    """Return what an erasing event's payload names as erased.
+
+    Its ``targets`` are ``{eventId}`` for a whole payload, ``{eventId, digests}`` for disclosures;
+    what is of another form names nothing.
     """
-    targets = payload.get("targets")
-    for target in targets if isinstance(targets, list) else ():
-        if not isinstance(target, dict) or target.get("eventId") != event_id:
+    targets: Targets = {}
+    listed = payload.get("targets")
+    for target in listed if isinstance(listed, list) else ():
+        if not isinstance(target, dict) or not isinstance(target.get("eventId"), str):
             continue
-        named = target.get("digests")
-        if named is None:
-            return True
-        if digests is not None and isinstance(named, list) and set(digests) <= set(map(str, named)):
-            return True
-    return False
+        event_id, digests = target["eventId"], target.get("digests")
+        if "digests" not in target:
+            targets[event_id] = None
+        elif isinstance(digests, list):
+            known = targets.setdefault(event_id, set())
+            if known is not None:
+                known.update(digest for digest in digests if isinstance(digest, str))
+    return targets
+
+
+def is_target(targets: Targets, event_id: str, digests: Iterable[str] | None) -> bool:
+    """Tell whether these disclosures of an event, or its whole payload (None), are named as erased."""
+    if event_id not in targets:
+        return False
+    named = targets[event_id]
+    return named is None or (digests is not None and named.issuperset(digests))

@@ -294,6 +294,9 @@ def check_payloads(bundle):
     for entry in withheld["payloads"] + redactable:
         is_kept = types[entry["eventId"]] in KEPT
         require(not is_kept, f"step 7: {entry['eventId']} may not be withheld or redactable")
+    for entry in withheld["disclosures"] + erased["disclosures"]:
+        is_shown = (entry["eventId"], None) not in gone
+        require(is_shown, f"step 7: digests are listed of {entry['eventId']}, whose payload is not shown")
     opened, seen, removed = {}, set(), [0, 0]
     for event in bundle["events"]:
         event_id, whole = event["id"], (event["id"], None)
@@ -324,14 +327,14 @@ def check_payloads(bundle):
 def records(payload, entry):
     """Tell whether an erasing event's payload names what an entry of the scope says is erased."""
     targets = payload.get("targets") if payload else None
+    named = set()
     for target in targets if isinstance(targets, list) else ():
         if isinstance(target, dict) and target.get("eventId") == entry["eventId"]:
-            named = target.get("digests")
-            if named is None:  # the whole payload, with its disclosures
+            if "digests" not in target:  # the whole payload, with its disclosures
                 return True
-            if isinstance(named, list) and all(d in named for d in entry.get("digests", [None])):
-                return True
-    return False
+            if isinstance(target["digests"], list):
+                named.update(digest for digest in target["digests"] if isinstance(digest, str))
+    return "digests" in entry and named.issuperset(entry["digests"])
 
 
 def base64url(data):

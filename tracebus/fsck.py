@@ -18,7 +18,7 @@ from evidence.disclosure import open_payload
 from evidence.errors import ChainBroken, EvidenceError, MalformedInput
 from evidence.header import check_header
 from evidence.projection import ERASING
-from evidence.scope import names_target
+from evidence.scope import is_target, targets_of
 from tracebus.errors import TracebusError
 from tracebus.eventlog.base import AnyEvent, EventLog, EventQuery
 
@@ -191,6 +191,6 @@ class _Fsck:
             EventQuery(workflow_id=event.workflow_id, tenant_id=event.tenant_id, types=tuple(sorted(ERASING)))
         )
         try:
-            return any(names_target(record.opened(), event.id, digests) for record in erasing)
+            return any(is_target(targets_of(record.opened()), event.id, digests) for record in erasing)
         except (EvidenceError, TracebusError):
             return False

@@ -19,8 +19,9 @@ from typing import Any, Final
 
 import click
 
-from evidence.command import FAILED, OK, UNSETTLED, USAGE, exit_code, guarded, printable
+from evidence.command import FAILED, OK, UNSETTLED, USAGE, exit_code, guarded
 from evidence.errors import EvidenceError
+from evidence.report import printable
 from tracebus.errors import AppendUnknown, EventLogUnavailable, TracebusError
 
 _COMMANDS: Final = {

@@ -13,7 +13,8 @@ from typing import Final
 
 import click
 
-from evidence.command import align, printable
+from evidence.command import align
+from evidence.report import printable
 from tracebus.eventlog import SqliteEventLog
 
 

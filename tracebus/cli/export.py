@@ -22,8 +22,9 @@ from evidence import (
     Withholding,
     WorkflowEvent,
 )
-from evidence.command import printable, read_shared_secret, to_json
+from evidence.command import read_shared_secret, to_json
 from evidence.disclosure import parse_disclosure
+from evidence.report import printable
 from tracebus.cli._common import (
     PlainCommand,
     json_option,

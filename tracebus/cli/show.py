@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import click
 
-from evidence.command import printable
 from evidence.errors import EvidenceError
+from evidence.report import printable
 from tracebus.cli._common import (
     PlainCommand,
     echo_json_array,
