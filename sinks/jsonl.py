@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import anyio.to_thread
 
-from evidence import canonical
+from evidence import MalformedInput, canonical
 from tracebus.errors import SinkUnavailable
 from tracebus.eventlog import AnyEvent
 
@@ -23,7 +23,7 @@ class JsonlSink:
     """Appends events to a file, a line each: canonical JSON.
 
     A batch is on the disk when it is confirmed, so after a crash nothing is missing; some lines may
-    stand twice, with the same ``id``. A line that a crash cut short is ended, and written again.
+    stand twice, with the same ``id``. A line that a crash cut short is taken away, and written again.
 
     Args:
         path: The file; it is made if it is not there.
@@ -91,11 +91,40 @@ class JsonlSink:
 
 
 def _open_at_line_start(path: Path) -> BinaryIO:
-    """Open a file to append to it; a last line that was cut short is ended first."""
-    file = path.open("ab")
-    if file.tell():
-        with path.open("rb") as reader:
-            reader.seek(-1, os.SEEK_END)
-            if reader.read(1) != b"\n":
-                file.write(b"\n")
+    """Open a file to append to it, at the beginning of a line.
+
+    A last line without its end is what a crash left of a write: it is cut off, for its event comes
+    again. If it is whole JSON all the same, it stays, and gets its end.
+    """
+    file = path.open("a+b")
+    size = file.seek(0, os.SEEK_END)
+    start = _last_line_start(file, size)
+    if start < size:
+        file.seek(start)
+        if _is_json(file.read()):
+            file.write(b"\n")
+        else:
+            file.truncate(start)
+    file.seek(0, os.SEEK_END)
     return file
+
+
+def _last_line_start(file: BinaryIO, size: int) -> int:
+    """Return where the line begins that the file ends in; its size if it ends with a line's end."""
+    end = size
+    while end > 0:
+        begin = max(0, end - 65536)
+        file.seek(begin)
+        found = file.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        canonical.loads(line)
+    except MalformedInput:
+        return False
+    return True

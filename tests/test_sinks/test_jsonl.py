@@ -49,14 +49,17 @@ async def test_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_torn_line_is_ended(tmp_path: Path) -> None:
-    """After a crash in the middle of a line, the next event begins on a line of its own."""
+@pytest.mark.parametrize("whole", [b"", b'{"an":"earlier line"}\n', b'{"x":"' + b"y" * 200_000 + b'"}\n'])
+@pytest.mark.parametrize(("last", "kept"), [(b"", b""), (b'{"torn": "li', b""), (b'{"a":1}', b'{"a":1}\n')])
+async def test_torn_line(tmp_path: Path, whole: bytes, last: bytes, kept: bytes) -> None:
+    """What a crash left of a line is cut off; a whole line without its end gets it."""
     path = tmp_path / "events.jsonl"
-    path.write_bytes(b'{"torn": "li')
+    path.write_bytes(whole + last)
     await publish(path)
-    lines = path.read_bytes().splitlines()
-    assert b'{"torn": "li' == lines[0]
-    assert "run_started" == TraceEvent.from_wire(lines[1]).type
+    written = path.read_bytes()
+    assert written.startswith(whole + kept)
+    first = written.removeprefix(whole + kept).splitlines()[0]
+    assert "run_started" == TraceEvent.from_wire(first).type
 
 
 @pytest.mark.anyio
