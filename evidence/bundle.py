@@ -37,6 +37,7 @@ from evidence.heads import workflow_head
 from evidence.projection import VIEWS
 
 BUNDLE_VERSION: Final = 1
+MAX_PROOFS: Final = 64
 
 _UNSIGNED: Final = frozenset({"contentHash", "signature", "disclosures", "proofs"})
 
@@ -298,7 +299,10 @@ _check_shape_at = _object(
             {"alg": _text, "value": _is(lambda value: isinstance(value, str), "base64"), "keyId": _hex}
         ),
         "disclosures": _map(_event_id, _array(_is(lambda value: isinstance(value, str), "a disclosure"))),
-        "proofs": _is(lambda value: isinstance(value, dict), "an object"),
+        "proofs": _is(
+            lambda value: isinstance(value, dict) and len(value) <= MAX_PROOFS,
+            f"an object of at most {MAX_PROOFS} kinds of proof",
+        ),
     },
     {"tenantId": _name},
 )

@@ -16,7 +16,7 @@ from evidence.bundle import BUNDLE_VERSION, EvidenceBundle, content_hash, is_tex
 from evidence.chain import RunHead, follow
 from evidence.digest import algorithm_of, digest
 from evidence.disclosure import open_payload, parse_disclosure, referenced
-from evidence.errors import EvidenceError, LogDamaged, MalformedInput, UnknownWorkflow
+from evidence.errors import EvidenceError, LogDamaged, UnknownWorkflow
 from evidence.header import Header, check_header, format_timestamp
 from evidence.heads import run_state
 from evidence.projection import ERASING, KEPT
@@ -111,7 +111,7 @@ class EvidenceBundler:
         workflow_id: str,
         *,
         tenant: str | None = None,
-        withhold: Withholding = _WITHHOLD_NOTHING,
+        withhold: Withholding | None = None,
         redactable: Collection[str] | None = None,
     ) -> EvidenceBundle:
         """Return a signed bundle of a whole workflow, as the log has it now.
@@ -119,7 +119,7 @@ class EvidenceBundler:
         Args:
             workflow_id: The workflow.
             tenant: Its tenant; None for a workflow that has none.
-            withhold: What to leave out.
+            withhold: What to leave out, if anything.
             redactable: The event types whose payloads a holder may remove later; None for all but
                 those that a bundle always shows.
 
@@ -130,7 +130,7 @@ class EvidenceBundler:
         events = await self._log.read_workflow(workflow_id, tenant)
         if not events:
             raise UnknownWorkflow(workflow_id, tenant)
-        tree = _Selection(events, withhold, redactable).tree()
+        tree = _Selection(events, withhold or _WITHHOLD_NOTHING, redactable).tree()
         tree |= {
             "version": BUNDLE_VERSION,
             "bundleId": self._new_id(),
@@ -199,7 +199,8 @@ class _Selection:
         try:
             check_header(header, place)
             self._heads[header["runId"]] = follow(self._heads.get(header["runId"]), header)
-            if event.payload is None or self._erased_by(header["id"], None) is not None:
+            is_erased = header["type"] not in ERASING and self._erased_by(header["id"], None) is not None
+            if event.payload is None or is_erased:
                 self._add_erased(header, place)
             else:
                 self._add_payload(header, event.payload, event.disclosures, place)
@@ -225,6 +226,8 @@ class _Selection:
         committed = canonical.loads_canonical(payload)
         if not isinstance(committed, dict):
             raise LogDamaged(place, "payload is not an object")
+        if hidden := projection.missing_plain(header["type"], committed):
+            raise LogDamaged(place, f"payload does not show its {hidden[0]}")
         if self._withhold.of_payload(header["type"]):
             self._events.append(dict(header))
             self._withheld["payloads"].append({"eventId": header["id"], "reason": self._withhold.reason})
@@ -280,9 +283,11 @@ def _erasures(events: Iterable[WorkflowEvent]) -> list[tuple[str, Targets]]:
     for event in events:
         if event.payload is None or event.header.get("type") not in ERASING:
             continue
-        with suppress(MalformedInput):
+        with suppress(EvidenceError):
+            check_header(event.header, "event")
             payload = canonical.loads_canonical(event.payload)
-            if isinstance(payload, dict) and "id" in event.header:
+            is_sealed = digest(event.payload, algorithm_of(event.header["contentHash"]))
+            if isinstance(payload, dict) and is_sealed == event.header["contentHash"]:
                 erasures.append((event.header["id"], targets_of(payload)))
     return erasures
 

@@ -210,10 +210,14 @@ def _nests_at_most(data: bytes, depth: int) -> bool:
         return True
     outside = b"".join(_split_at_strings(data)[::2])
     brackets = outside.translate(_ONE_KIND).translate(None, _NOT_BRACKETS)
+    too_deep = b"[" * (depth + 1)
     for _ in range(depth):  # each pass takes the innermost pairs away
-        if not brackets:
+        if not brackets or too_deep in brackets:
             break
+        before = len(brackets)
         brackets = brackets.replace(b"[]", b"")
+        if len(brackets) == before:
+            break
     return not brackets
 
 

@@ -24,7 +24,8 @@ from evidence.errors import (
     VerificationFailed,
 )
 from evidence.keys import SharedSecret, VerifyingKey
-from evidence.report import VerificationReport, printable
+from evidence.printable import printable
+from evidence.report import VerificationReport
 from evidence.verify import ANY_TENANT, Accept, verify_evidence_bundle
 
 ACCEPTABLE: Final = ("incomplete", "unverifiable")
@@ -222,7 +223,8 @@ def _kept_back(report: VerificationReport) -> Iterator[tuple[str, str]]:
     yield "shown", _count(shown.payloads, shown.disclosures)
     yield "withheld", _count(shown.withheld_payloads, shown.withheld_disclosures)
     yield "erased", _count(shown.erased_payloads, shown.erased_disclosures)
-    yield "removed", _count(shown.removed_payloads, shown.removed_disclosures) + ", after signing"
+    removed = _count(shown.removed_payloads, shown.removed_disclosures)
+    yield "removed", removed if removed == "nothing" else f"{removed}, after signing"
 
 
 def _count(payloads: int, members: int) -> str:

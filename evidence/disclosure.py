@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from evidence import canonical
+from evidence.digest import sha256
 from evidence.errors import DisclosureRefused, MalformedInput
 
 SD: Final = "_sd"
@@ -101,6 +102,21 @@ def disclose(name: str | None, value: object, salt: str | None = None) -> tuple[
 def digest_of(text: str) -> str:
     """Return the digest of an encoded disclosure (RFC 9901 section 4.2.3)."""
     return encode_base64url(hashlib.sha256(text.encode("ascii")).digest())
+
+
+def member_digest(disclosures: Iterable[str], name: str, place: str) -> str:
+    """Return a digest of a sensitive member that gives nothing away: that of its disclosure.
+
+    Another event can name the content so, such as ``shownDigest`` of an approval what was shown,
+    without undoing the salt, as a bare digest of the content would.
+
+    Raises:
+        LookupError: None of the disclosures is of such a member.
+    """
+    for text in disclosures:
+        if parse_disclosure(text, place).name == name:
+            return sha256(text.encode())
+    raise LookupError(f"{place} holds no sensitive member {name!r:.80}")
 
 
 def is_sd_digest(value: object) -> bool:
@@ -203,17 +219,18 @@ class _Opening:
         if self._unused:
             name = next(iter(self._unused.values())).name
             what = "an array element" if name is None else f"member {name!r:.80}"
-            raise DisclosureRefused(self._place, f"a disclosure of {what} is referenced nowhere in the event")
+            reason = f"no digest in the event is that of a disclosure of {what}: changed, or of another event"
+            raise DisclosureRefused(self._place, reason)
         return Opened(value, frozenset(self._shown), frozenset(self._hidden))
 
     def _open(self, value: object, depth: int) -> object:
-        if depth > MAX_OPENED_DEPTH:
+        if not isinstance(value, dict | list):
+            return value
+        if depth >= MAX_OPENED_DEPTH:
             raise DisclosureRefused(self._place, f"opened payload is nested deeper than {MAX_OPENED_DEPTH}")
         if isinstance(value, dict):
             return self._open_object(value, depth)
-        if isinstance(value, list):
-            return [item for element in value for item in self._open_element(element, depth)]
-        return value
+        return [item for element in value for item in self._open_element(element, depth)]
 
     def _open_object(self, committed: dict[str, Any], depth: int) -> dict[str, Any]:
         if ELEMENT in committed:

@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evidence.printable import printable
+
 if TYPE_CHECKING:
     from evidence.report import VerificationReport
 
@@ -39,7 +41,7 @@ class PlacedError(EvidenceError):
     """An error at a place: `place` says where, `reason` what was expected and what was found."""
 
     def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"{place}: {reason}" if place else reason)
+        super().__init__(printable(f"{place}: {reason}" if place else reason))
         self.place = place
         self.reason = reason
 

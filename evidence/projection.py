@@ -37,6 +37,20 @@ KEPT: Final = (
 )
 """The types whose payloads a bundle always shows: not redactable, and not withheld."""
 
+PLAIN: Final[dict[str, frozenset[str]]] = {
+    "run_completed": frozenset({"outcome"}),
+    "policy_decision": frozenset({"decision"}),
+    "gate_verdict": frozenset({"verdict"}),
+    "approval_resolved": frozenset({"verdict", "actor"}),
+    "human_override": frozenset({"actor"}),
+}
+"""Members that stand in a payload itself, never in a disclosure: what was decided, and by whom."""
+
+
+def missing_plain(event_type: str, payload: Mapping[str, Any]) -> list[str]:
+    """Return which members of `PLAIN` a committed payload of this type does not have itself."""
+    return sorted(PLAIN.get(event_type, frozenset()) - payload.keys())
+
 
 def views(headers: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Return every view over the events with these headers: view name to event ids."""

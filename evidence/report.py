@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from evidence.disclosure import member_digest
+from evidence.printable import printable
+
 Verdict = Literal["verified", "incomplete", "unverifiable"]
 
 
@@ -14,12 +17,13 @@ class VerifiedEvent:
     """An event whose header, and payload where it is shown, are what was signed.
 
     `payload` has its disclosures put back in; it is None where the payload is withheld, erased or
-    was removed. `hidden` counts the members of it that are not shown.
+    was removed. `hidden` counts the members of it that are not shown, `disclosures` are those that are.
     """
 
     header: Mapping[str, Any]
     payload: Mapping[str, Any] | None
-    hidden: int
+    hidden: int = 0
+    disclosures: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -30,6 +34,17 @@ class VerifiedEvent:
     def type(self) -> str:
         """The event's type, such as ``tool_executed``."""
         return str(self.header["type"])
+
+    def member_digest(self, name: str) -> str:
+        """Return the digest by which another event names a sensitive member of this one.
+
+        So ``shownDigest`` of an approval is compared with what the request showed:
+        ``request.member_digest("shown")``.
+
+        Raises:
+            LookupError: The bundle does not show such a member.
+        """
+        return member_digest(self.disclosures, name, f"event {self.id}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +124,6 @@ class VerificationReport:
             "runs": [asdict(run) for run in self.runs],
             "shown": asdict(self.shown),
         }
-
-
-def printable(text: object) -> str:
-    r"""Return text for a terminal: control characters, bidi overrides and the like as ``\x1b``."""
-    text = str(text)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _plural(count: int, noun: str) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
-from evidence import canonical, projection
+from evidence import canonical
 from evidence.bundle import (
     EvidenceBundle,
     content_hash,
@@ -33,6 +33,8 @@ from evidence.errors import (
     DigestMismatch,
     DisclosureRefused,
     Incomplete,
+    MalformedInput,
+    PayloadRefused,
     ScopeMismatch,
     SignatureRefused,
     Unexpected,
@@ -40,6 +42,7 @@ from evidence.errors import (
 )
 from evidence.heads import run_state
 from evidence.keys import SharedSecret, VerifyingKey, load_key
+from evidence.projection import missing_plain, views
 from evidence.report import Shown, Verdict, VerificationReport, VerifiedEvent, VerifiedRun
 from evidence.scope import KeptBack
 
@@ -70,7 +73,8 @@ def verify_evidence_bundle(
     `expected_head`.
 
     Args:
-        bundle: The bundle, as an object, JSON bytes or text, or a mapping.
+        bundle: The bundle, as an object, JSON bytes or text, or a mapping. Prefer bytes: whoever made
+            a mapping of them may have passed over a name given twice.
         public_key: An Ed25519 public key (object, 32 bytes, PEM, C2SP verifier key), or a
             `SharedSecret` for a bundle with an HMAC.
         expected_workflow: The workflow id that the bundle must be about.
@@ -87,10 +91,23 @@ def verify_evidence_bundle(
         Unverifiable: A library that is needed is absent, and `accept` has no ``"unverifiable"``.
     """
     key = load_key(public_key)
+    expected = (expected_workflow, expected_tenant, expected_log, expected_head)
+    try:
+        return _verify(bundle, key, expected, accept)
+    except RecursionError:
+        raise MalformedInput("bundle", "nested deeper than the caller's stack has room for") from None
+
+
+def _verify(
+    bundle: EvidenceBundle | bytes | str | Mapping[str, Any],
+    key: VerifyingKey | SharedSecret,
+    expected: tuple[str | None, object, str | None, str | None],
+    accept: Accept,
+) -> VerificationReport:
     bundle = EvidenceBundle.from_json(bundle)  # steps 1 and 2
     verification = _Verification(bundle, key)
     missing = verification.run()
-    verification.expect(expected_workflow, expected_tenant, expected_log, expected_head)
+    verification.expect(*expected)
     if missing is not None:
         return _settle(verification.report("unverifiable"), Unverifiable("bundle", missing), accept)
     # 11
@@ -179,11 +196,17 @@ class _Verification:
         """Follow each run's chain, and return the events' headers."""
         headers = [without_payload(event) for event in self.tree["events"]]
         ids: set[str] = set()
+        keys: set[tuple[str, str]] = set()
         for header in headers:
             self._check_membership(header)
             if header["id"] in ids:
                 raise ChainBroken(_place(header), f"event id {header['id']} stands twice")
             ids.add(header["id"])
+            key = (header["runId"], header["key"]) if "key" in header else None
+            if key in keys:
+                raise ChainBroken(_place(header), f"key {header['key']} stands twice in the run")
+            if key is not None:
+                keys.add(key)
             head = self.heads.get(header["runId"])
             self.heads[header["runId"]] = follow(head, header)
             if head is not None and header["timestamp"] < head.timestamp:
@@ -240,12 +263,14 @@ class _Verification:
                 removed_payloads += kept_back.check_absent(event_id, place)
                 if texts:
                     raise DisclosureRefused(place, "has disclosures, but no payload that refers to them")
-                self.events[event_id] = VerifiedEvent(header, None, 0)
+                self.events[event_id] = VerifiedEvent(header, None)
                 continue
             kept_back.check_present(event_id, place)
             opened = self._open(header, event["payload"], texts)
             removed_disclosures += kept_back.check_digests(event_id, opened.shown, opened.hidden, place)
-            self.events[event_id] = VerifiedEvent(header, opened.value, len(opened.hidden))
+            self.events[event_id] = VerifiedEvent(
+                header, opened.value, len(opened.hidden), tuple(sorted(texts))
+            )
         for event_id in disclosures.keys() - self.events.keys():
             raise DisclosureRefused("disclosures", f"of event {event_id}, which is not in the bundle")
         kept_back.check_erasures({event_id: event.payload for event_id, event in self.events.items()})
@@ -263,6 +288,8 @@ class _Verification:
             raise DigestMismatch(
                 _place(header), f"the payload hashes to {found}, not to {header['contentHash']}"
             )
+        if hidden := missing_plain(header["type"], payload):
+            raise PayloadRefused(_place(header), f"does not show its {hidden[0]}")
         # 8
         opened = open_payload(payload, texts, _place(header))
         if not self.digests.isdisjoint(opened.shown | opened.hidden):
@@ -272,7 +299,7 @@ class _Verification:
 
     # 9
     def _compare_views(self, headers: list[dict[str, Any]]) -> None:
-        for name, expected in projection.views(headers).items():
+        for name, expected in views(headers).items():
             if self.tree[name] != expected:
                 raise ScopeMismatch(name, "is not the list of the events of its types, in bundle order")
 

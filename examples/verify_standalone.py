@@ -23,6 +23,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 MAX_BYTES, MAX_DEPTH = 256 * 1024 * 1024, 128
+ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
 VIEWS = {
     "policyVerdicts": {"policy_decision", "gate_verdict", "policy_violation"},
     "approvals": {"approval_requested", "approval_resolved", "human_override"},
@@ -32,6 +33,8 @@ VIEWS = {
 ERASING = {"data_erased", "retention_applied"}
 KEPT = {"run_started", "run_completed", "interrupted", "resumed", "escalation", "recording_gap"}
 KEPT |= {"legal_hold_changed"} | ERASING | VIEWS["policyVerdicts"] | VIEWS["approvals"]
+PLAIN = {"run_completed": {"outcome"}, "policy_decision": {"decision"}, "gate_verdict": {"verdict"}}
+PLAIN |= {"approval_resolved": {"verdict", "actor"}, "human_override": {"actor"}}
 
 
 class Stop(Exception):
@@ -115,10 +118,6 @@ def is_name(value):
     return is_clean and unicodedata.is_normalized("NFC", value)
 
 
-def is_log(value):
-    return is_name(value) and len(value) > 27 and value[-27] == "/" and is_ulid(value[-26:])
-
-
 def is_time(value):
     form = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z"
     try:
@@ -147,8 +146,10 @@ def is_disclosures(value):
 
 is_object, is_bool = lambda v: isinstance(v, dict), lambda v: isinstance(v, bool)
 is_count, is_one = lambda v: type(v) is int and v >= 0, lambda v: type(v) is int and v == 1
-is_id, is_text = matches(r"[\x20-\x7e]{1,128}"), matches(r"(?s:.{1,1024})")
-is_ulid, is_sd_digest = matches("[0-7][0-9A-HJKMNP-TV-Z]{25}"), matches("[A-Za-z0-9_-]{43}")
+is_proofs = lambda v: isinstance(v, dict) and len(v) <= 64  # noqa: E731
+is_id, is_log = matches(r"[\x20-\x7e]{1,128}"), matches(rf"[!-*,-~]{{1,200}}/{ULID}")
+is_text = matches(r"[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]{1,1024}")
+is_ulid, is_sd_digest = matches(ULID), matches("[A-Za-z0-9_-]{43}")
 is_digest, is_sha256 = matches("(sha256|blake3):[0-9a-f]{64}"), matches("sha256:[0-9a-f]{64}")
 
 # fmt: off
@@ -175,7 +176,7 @@ BUNDLE = {
     "createdAt": is_time, "generator": {"name": is_text, "version": is_text}, "scope": SCOPE,
     "events": [EVENT], **{view: [is_ulid] for view in VIEWS}, "contentHash": is_sha256,
     "signature": {"alg": is_text, "value": is_base64, "keyId": matches("[0-9a-f]{64}")},
-    "disclosures": is_disclosures, "proofs": is_object,
+    "disclosures": is_disclosures, "proofs": is_proofs,
 }
 # fmt: on
 
@@ -232,7 +233,7 @@ def follow_chains(bundle, notes):
     require(bundle["events"], "step 5: no events")
     same = {"log": bundle["scope"]["log"], "workflowId": bundle["workflowId"]}
     same["tenantId"] = bundle.get("tenantId")
-    runs, ids, last, head = {}, set(), None, None
+    runs, ids, keys, last, head = {}, set(), set(), None, None
     for event in bundle["events"]:
         place = f"step 5: event {event['seq']} of run {event['runId']}: "
         if last is None or event["runId"] != last["runId"]:
@@ -244,6 +245,8 @@ def follow_chains(bundle, notes):
             require(event.get(name) == expected, f"{place}{name} is not the bundle's")
         require(is_sha256(event["contentHash"]), place + "its digest algorithm is not the scope's")
         require(event["id"] not in ids, place + "event id stands twice")
+        key = (event["runId"], event.get("key"))
+        require(key[1] is None or key not in keys, place + "key stands twice in the run")
         require(event["seq"] == follows["seq"] + 1, place + "seq is not the next one")
         require(event.get("parentHash") == head, place + "parentHash is not the hash before")
         require(event["id"] > follows["id"], place + "id does not grow")
@@ -254,6 +257,7 @@ def follow_chains(bundle, notes):
         head, last = sha256(b"tracebus/event/v1\n" + rfc8785.dumps(header_of(event))), event
         runs[event["runId"]] = (last, head)
         ids.add(event["id"])
+        keys.add(key)
     return runs
 
 
@@ -309,6 +313,8 @@ def check_payloads(bundle):
         require(whole not in gone, f"step 7: payload of {event_id} is shown, but listed as gone")
         found = sha256(rfc8785.dumps(event["payload"]))
         require(found == event["contentHash"], f"step 7: payload of {event_id} was changed")
+        is_plain = PLAIN.get(event["type"], set()) <= event["payload"].keys()
+        require(is_plain, f"step 7: {event_id} does not show what was decided, and by whom")
         opening = Opening(f"step 8: event {event_id}: ", disclosures.get(event_id, []), seen)
         opened[event_id] = opening.open_all(event["payload"])
         listed = {digest for of, digest in gone if of == event_id}

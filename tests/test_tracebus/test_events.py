@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from evidence.projection import ERASING, KEPT, VIEWS
-from evidence.scope import names_target
+from evidence.scope import is_target, targets_of
 from tracebus import events
 from tracebus.committed import commit
 from tracebus.event import TraceEvent
@@ -349,9 +349,10 @@ def test_erasures_name_their_targets() -> None:
     targets = [ErasureTarget(event_id=EVENT_ID, digests=[digest]), ErasureTarget(event_id=other)]
     payload = orjson.loads(commit(DataErased(actor="dpo", reason="request", targets=targets)).payload)
 
-    assert names_target(payload, EVENT_ID, [digest])
-    assert not names_target(payload, EVENT_ID, None)
-    assert names_target(payload, other, None)
+    named = targets_of(payload)
+    assert is_target(named, EVENT_ID, [digest])
+    assert not is_target(named, EVENT_ID, None)
+    assert is_target(named, other, None)
 
 
 @pytest.mark.parametrize("targets", [[], [{"eventId": EVENT_ID, "digests": []}]])

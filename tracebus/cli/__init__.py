@@ -21,7 +21,7 @@ import click
 
 from evidence.command import FAILED, OK, UNSETTLED, USAGE, exit_code, guarded
 from evidence.errors import EvidenceError
-from evidence.report import printable
+from evidence.printable import printable
 from tracebus.errors import AppendUnknown, EventLogUnavailable, TracebusError
 
 _COMMANDS: Final = {

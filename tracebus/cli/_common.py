@@ -14,7 +14,7 @@ from typing import Final
 import click
 
 from evidence.command import align
-from evidence.report import printable
+from evidence.printable import printable
 from tracebus.eventlog import SqliteEventLog
 
 

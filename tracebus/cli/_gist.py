@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from evidence.report import printable
+from evidence.printable import printable
 from tracebus.committed import read_free_form
 from tracebus.eventlog import AnyEvent
 

@@ -24,7 +24,7 @@ from evidence import (
 )
 from evidence.command import read_shared_secret, to_json
 from evidence.disclosure import parse_disclosure
-from evidence.report import printable
+from evidence.printable import printable
 from tracebus.cli._common import (
     PlainCommand,
     json_option,
@@ -103,10 +103,7 @@ class _Selected:
 async def _bundle(
     source: _Selected, signer: EvidenceSigner, workflow: str, tenant: str | None, withhold: Withholding | None
 ) -> EvidenceBundle:
-    bundler = EvidenceBundler(source, signer)
-    if withhold is None:
-        return await bundler.bundle(workflow, tenant=tenant)
-    return await bundler.bundle(workflow, tenant=tenant, withhold=withhold)
+    return await EvidenceBundler(source, signer).bundle(workflow, tenant=tenant, withhold=withhold)
 
 
 def _signer(key: str | None, hmac_secret: str | None) -> EvidenceSigner:

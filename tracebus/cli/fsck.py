@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from evidence.command import FAILED, OK, to_json
-from evidence.report import printable
+from evidence.printable import printable
 from tracebus.cli._common import PlainCommand, json_option, log_option, progress_bar, reading
 from tracebus.errors import EventLogRefused
 from tracebus.eventlog.sqlite_schema import APPLICATION_ID

@@ -8,7 +8,7 @@ import anyio
 import click
 
 from evidence.command import to_json
-from evidence.report import printable
+from evidence.printable import printable
 from tracebus.bus import TraceEventBus
 from tracebus.cli._common import PlainCommand, json_option, log_option, progress_bar, writing
 from tracebus.eventlog import SqliteEventLog

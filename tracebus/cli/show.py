@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from evidence.errors import EvidenceError
-from evidence.report import printable
+from evidence.printable import printable
 from tracebus.cli._common import (
     PlainCommand,
     echo_json_array,

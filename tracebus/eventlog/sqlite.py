@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from evidence.chain import RunHead, head_of
-from evidence.digest import SHA256
-from evidence.header import Header, check_header, format_timestamp
+from evidence.digest import ALGORITHMS, SHA256
+from evidence.header import Header, check_header, format_timestamp, is_origin
 from tracebus.errors import AppendUnknown, EventLogRefused, EventLogUnavailable
 from tracebus.event import TraceEvent
 from tracebus.eventlog import sqlite_schema
@@ -207,9 +207,10 @@ class SqliteEventLog(EventLog):
         connection.execute("COMMIT")
 
     def _read_identity(self, connection: sqlite3.Connection) -> None:
-        self._origin, self._algorithm = connection.execute(
-            "SELECT origin, digest_algorithm FROM log"
-        ).fetchone()
+        row = connection.execute("SELECT origin, digest_algorithm FROM log").fetchone()
+        if row is None or not is_origin(row[0]) or row[1] not in ALGORITHMS:
+            raise EventLogRefused(f"{self.path}: table log does not say whose log this is; it was altered")
+        self._origin, self._algorithm = row
         self._sealer = Sealer(self._origin, self._algorithm, clock=self._clock, new_id=self._new_id)
         self._data_version = -1
         status = self.path.stat()
@@ -483,6 +484,8 @@ def _translated(path: Path) -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise
     except sqlite3.OperationalError as error:
+        if "decode to UTF-8" in str(error):
+            raise EventLogRefused(f"{path}: {error}; it is damaged") from error
         raise EventLogUnavailable(f"{path}: {error}{_advice(error)}") from error
     except sqlite3.DatabaseError as error:
         raise EventLogRefused(f"{path}: {error}; it is damaged, or no event log") from error
