@@ -27,7 +27,7 @@ from tracebus.delivery import Delivery, DeliveryStatus
 from tracebus.errors import BusClosed, RunClosed, UnknownRun
 from tracebus.event import TraceEvent
 from tracebus.eventlog.base import AnyEvent, Draft, EventLog, EventQuery
-from tracebus.events import PreviousRun, Resumed, RunStarted
+from tracebus.events import IdentitySource, PreviousRun, Resumed, RunStarted
 from tracebus.ids import new_ulid
 from tracebus.payload import EventPayload, UntypedPayload
 from tracebus.run import FINISH_SECONDS, Outcome, Run, RunArguments, bound, resolve
@@ -82,7 +82,7 @@ class TraceEventBus:
     async def __aenter__(self) -> TraceEventBus:
         if self._open_writer is not None:
             raise RuntimeError("the bus is open already")
-        await anyio.to_thread.run_sync(self.log.open)
+        await anyio.to_thread.run_sync(self._open_log)
         writer = Writer(self.log, self._offer)
         self._deliveries = tuple(Delivery(sink, self.log, writer.call) for sink in self._sinks)
         async with AsyncExitStack() as stack:
@@ -95,6 +95,10 @@ class TraceEventBus:
             self._exit = stack.pop_all()
         self._open_writer = writer
         return self
+
+    def _open_log(self) -> None:
+        self.log.open()
+        self.log.append(())  # a log that cannot be written is noticed here, not by the first event
 
     async def __aexit__(
         self,
@@ -347,13 +351,19 @@ class TraceEventBus:
         return run
 
     async def resume_run(
-        self, run_id: str, *, responder: str | None = None, reason: str | None = None
+        self,
+        run_id: str,
+        *,
+        responder: str | None = None,
+        identity_source: IdentitySource | None = None,
+        reason: str | None = None,
     ) -> Run:
         """Go on with an open run, also in another process and days later; emits ``resumed``.
 
         Args:
             run_id: The run.
             responder: Who or what made it go on.
+            identity_source: How the responder's identity is known.
             reason: Why.
 
         Raises:
@@ -361,7 +371,9 @@ class TraceEventBus:
             RunClosed: It has ended.
         """
         run = await anyio.to_thread.run_sync(self._find_run, run_id)
-        await self.publish(Resumed(responder=responder, reason=reason), run=run)
+        await self.publish(
+            Resumed(responder=responder, identity_source=identity_source, reason=reason), run=run
+        )
         return run
 
     def _find_run(self, run_id: str) -> Run:

@@ -10,8 +10,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from evidence import canonical
-from evidence.digest import algorithm_of, digest, sha256
-from evidence.disclosure import SALT, open_payload, parse_disclosure
+from evidence.digest import algorithm_of, digest
+from evidence.disclosure import SALT, member_digest, open_payload
 from evidence.errors import DigestMismatch, MalformedInput
 from evidence.header import Header, check_header, event_hash
 from tracebus.committed import read_free_form
@@ -196,7 +196,7 @@ class TraceEvent(Generic[P_co]):
         """Return a digest of a sensitive member that gives nothing away: that of its disclosure.
 
         Another event can name the content so, such as ``shown_digest`` of an approval what was
-        shown, without undoing the salt, as a bare digest of the content would.
+        shown; who verifies a bundle gets the same from `evidence.VerifiedEvent.member_digest`.
 
         Args:
             name: The member's name on the wire, such as ``arguments``.
@@ -204,10 +204,7 @@ class TraceEvent(Generic[P_co]):
         Raises:
             LookupError: The event holds no disclosure of such a member.
         """
-        for text in self._disclosures:
-            if parse_disclosure(text, f"event {self.id}").name == name:
-                return sha256(text.encode())
-        raise LookupError(f"event {self.id} holds no sensitive member {name!r}")
+        return member_digest(self._disclosures, name, f"event {self.id}")
 
     def to_wire(self, *, opened: bool = False) -> dict[str, Any]:
         """Return the event as JSON values, by wire names.

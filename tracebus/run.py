@@ -111,14 +111,19 @@ class Run:
                 with anyio.move_on_after(FINISH_SECONDS, shield=outcome != "completed"):
                     await self._bus.publish(TurnCompleted(outcome=outcome))
 
-    async def suspend(self, reason: str, expires_at: str | None = None) -> TraceEvent[Interrupted]:
+    async def suspend(
+        self, reason: str, *, expires_at: str | None = None, request_id: str | None = None
+    ) -> TraceEvent[Interrupted]:
         """Record that the run waits for somebody or something; `TraceEventBus.run` then leaves it open.
 
         Args:
             reason: What it waits for.
             expires_at: Until when, RFC 3339.
+            request_id: The request for approval that it waits for.
         """
-        event = await self._bus.publish(Interrupted(reason=reason, expires_at=expires_at), run=self)
+        event = await self._bus.publish(
+            Interrupted(reason=reason, expires_at=expires_at, request_id=request_id), run=self
+        )
         self._ended = True
         return event
 
