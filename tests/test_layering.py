@@ -22,9 +22,7 @@ FORBIDDEN = {
     "tracebus": {"sinks", "asyncio"},
     "sinks": {"asyncio"},
 }
-SOURCES = sorted(
-    path.relative_to(ROOT) for package in FORBIDDEN for path in (ROOT / package).rglob("*.py")
-)
+SOURCES = sorted(path.relative_to(ROOT) for package in FORBIDDEN for path in (ROOT / package).rglob("*.py"))
 # Each file of a sink; the package itself may name them all.
 SINKS = [path for path in SOURCES if path.parts[0] == "sinks" and path.parts[1] != "__init__.py"]
 
@@ -37,9 +35,7 @@ def _loaded_by(module: str) -> set[str]:
         f"import {module}\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in set(sys.modules) - before})))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout))
 
@@ -56,8 +52,7 @@ def _imports(path: Path, tree: ast.AST) -> Iterator[tuple[int, str]]:
                 base = ".".join((*parent, *([module] if module else [])))
                 yield from ((node.lineno, f"{base}.{alias.name}") for alias in names)
             case ast.Call(
-                func=ast.Name(id="import_module" | "__import__")
-                | ast.Attribute(attr="import_module"),
+                func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
                 args=[ast.Constant(value=str(name)), *_],
             ):
                 yield node.lineno, name

@@ -36,9 +36,7 @@ def tracked() -> list[Path]:
     """Return the tracked files, as paths relative to the root."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    done = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     paths = [Path(name) for name in done.stdout.split("\0") if name]
     if not paths:
         pytest.skip("nothing is tracked yet")
@@ -59,9 +57,7 @@ def _lines_with(pattern: re.Pattern[bytes], paths: list[Path]) -> list[str]:
 
 def test_no_lock_file_event_log_or_key_is_tracked(tracked: list[Path]) -> None:
     """Nothing is tracked that a run leaves behind or that somebody must keep secret."""
-    assert [] == [
-        str(path) for path in tracked for name in UNWANTED if fnmatch.fnmatch(path.name, name)
-    ]
+    assert [] == [str(path) for path in tracked for name in UNWANTED if fnmatch.fnmatch(path.name, name)]
 
 
 def test_no_private_key_is_tracked(tracked: list[Path]) -> None:
