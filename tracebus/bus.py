@@ -27,7 +27,7 @@ from tracebus.delivery import Delivery, DeliveryStatus
 from tracebus.errors import BusClosed, RunClosed, UnknownRun
 from tracebus.event import TraceEvent
 from tracebus.eventlog.base import AnyEvent, Draft, EventLog, EventQuery
-from tracebus.events import IdentitySource, PreviousRun, Resumed, RunStarted
+from tracebus.events import IdentitySource, PreviousRun, Resumed, RunCompleted, RunStarted
 from tracebus.ids import new_ulid
 from tracebus.payload import EventPayload, UntypedPayload
 from tracebus.run import FINISH_SECONDS, Outcome, Run, RunArguments, bound, resolve
@@ -375,6 +375,16 @@ class TraceEventBus:
             Resumed(responder=responder, identity_source=identity_source, reason=reason), run=run
         )
         return run
+
+    async def abandon_run(self, run_id: str, *, reason: str | None = None) -> TraceEvent[RunCompleted]:
+        """Close a run that nobody will go on with, such as one whose process died.
+
+        Raises:
+            UnknownRun: The log has no such run.
+            RunClosed: It has ended.
+        """
+        run = await anyio.to_thread.run_sync(self._find_run, run_id)
+        return await run.finish("abandoned", reason)
 
     def _find_run(self, run_id: str) -> Run:
         head = self.log.head(run_id)

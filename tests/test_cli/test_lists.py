@@ -60,3 +60,18 @@ def test_runs_is_a_table(cli: Cli, log: Path) -> None:
     """People see id, workflow, status and last event."""
     lines = cli("runs", "--open", "--log", log).stdout.splitlines()
     assert ["refund-7/1", "refund-7", "acme", "suspended"] == lines[1].split()[:4]
+
+
+def test_abandon_closes_what_was_left_open(cli: Cli, log: Path) -> None:
+    """Open and suspended runs are closed as abandoned; one that has ended, or is not there, is refused."""
+    closed = cli("abandon", "refund-7/1", "refund-8/1", "--reason", "died", "--log", log)
+    again = cli("abandon", "refund-7/1", "--log", log)
+    missing = cli("abandon", "nobody", "--log", log)
+    assert [0, 2, 2] == [result.exit_code for result in (closed, again, missing)]
+    assert "no open runs\n" == cli("runs", "--open", "--log", log).stdout
+
+
+def test_abandon_makes_no_log(cli: Cli, tmp_path: Path) -> None:
+    """Where there is no log, none is made."""
+    assert 2 == cli("abandon", "r", "--log", tmp_path / "none.db").exit_code
+    assert [] == list(tmp_path.iterdir())

@@ -417,6 +417,18 @@ async def test_resume_unknown_run(log: EventLog) -> None:
             await bus.resume_run("nobody")
 
 
+async def test_abandoned_run(log: EventLog) -> None:
+    """A run that was left open can be closed as abandoned, once."""
+    async with TraceEventBus(log) as bus:
+        run = await bus.start_run()
+        event = await bus.abandon_run(run.run_id, reason="its process died")
+        with pytest.raises(RunClosed):
+            await bus.abandon_run(run.run_id)
+        with pytest.raises(UnknownRun):
+            await bus.abandon_run("nobody")
+    assert RunCompleted(outcome="abandoned", reason="its process died") == event.payload
+
+
 async def test_closed_bus(log: EventLog) -> None:
     """A bus that is not open takes nothing, from tasks and from threads."""
     bus = TraceEventBus(log)

@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "import": "import recorded conversations as workflows",
     "workflows": "list the workflows of a log",
     "runs": "list the runs of a log",
+    "abandon": "close runs that a dead process left open",
     "show": "show a workflow as a timeline to read",
     "export": "export one workflow as a signed bundle",
     "verify": "verify a bundle with a public key",

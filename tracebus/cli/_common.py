@@ -59,16 +59,21 @@ def writing(path: str) -> Iterator[SqliteEventLog]:
 
 @contextmanager
 def reading(path: str) -> Iterator[SqliteEventLog]:
-    """Open a log that is there; none is made, nor is an empty file taken for one."""
+    """Open a log that is there to read it."""
+    check_is_there(path)
+    with closing(SqliteEventLog(path, read_only=True)) as log:
+        log.open()
+        yield log
+
+
+def check_is_there(path: str) -> None:
+    """Check that there is a log; none is made, nor is an empty file taken for one."""
     if not Path(path).is_file() or not Path(path).stat().st_size:
         raise click.BadParameter(
             f"there is no event log {click.format_filename(path)}; name another, "
             f"in {LOG_VARIABLE} if you like, or make one: tracebus import chat FILE",
             param_hint="--log",
         )
-    with closing(SqliteEventLog(path, read_only=True)) as log:
-        log.open()
-        yield log
 
 
 def which_tenant(log: SqliteEventLog, workflow_id: str, tenant: str | None, no_tenant: bool) -> str | None:
