@@ -174,27 +174,29 @@ def referenced(payload: object, disclosures: Iterable[Disclosure]) -> list[Discl
     disclosures = list(disclosures)
     by_digest = {disclosure.digest: disclosure for disclosure in disclosures}
     found: set[str] = set()
-    pending = list(_digests_in(payload))
+    pending = list(digests_in(payload))
     while pending:
         digest = pending.pop()
         if digest in by_digest and digest not in found:
             found.add(digest)
-            pending.extend(_digests_in(by_digest[digest].value))
+            pending.extend(digests_in(by_digest[digest].value))
     return [disclosure for disclosure in disclosures if disclosure.digest in found]
 
 
-def _digests_in(value: object) -> Iterator[str]:
+def digests_in(value: object) -> Iterator[str]:
     """Yield the digests that stand in a committed value, those within disclosures apart."""
     if isinstance(value, dict):
-        yield from value.get(SD, ())
         for name, item in value.items():
-            if name == ELEMENT:
+            if name == SD:
+                yield from filter(is_sd_digest, item if isinstance(item, list) else ())
+            elif name == ELEMENT and is_sd_digest(item):
                 yield item
-            elif name != SD:
-                yield from _digests_in(item)
+            elif type(item) not in _SCALARS:
+                yield from digests_in(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _digests_in(item)
+            if type(item) not in _SCALARS:
+                yield from digests_in(item)
 
 
 class _Opening:

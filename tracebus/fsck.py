@@ -7,16 +7,16 @@ a whole run, was not cut off: only a bundle, a head or a checkpoint kept elsewhe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from evidence import canonical
 from evidence.chain import RunHead, follow
 from evidence.digest import hasher
-from evidence.disclosure import open_payload
+from evidence.disclosure import digest_of, digests_in, open_payload
 from evidence.errors import ChainBroken, EvidenceError, MalformedInput
-from evidence.header import check_header
+from evidence.header import Header, check_header
 from evidence.projection import ERASING
 from evidence.scope import is_target, targets_of
 from tracebus.errors import TracebusError
@@ -77,6 +77,7 @@ class _Fsck:
     def __init__(self, log: EventLog, progress: Callable[[int], object]) -> None:
         self._log = log
         self._progress = progress
+        self._origin = log.origin
         self._hash = hasher(log.digest_algorithm)
         self._head: RunHead | None = None
         self._head_position: int | None = None
@@ -120,33 +121,33 @@ class _Fsck:
         return None
 
     def _check(self, event: AnyEvent) -> Fault | None:
-        place = f"event {event.header.get('seq')} of run {event.header.get('runId')}"
+        header = event.header
+        place = f"event {header.get('seq')} of run {header.get('runId')}"
         try:
-            check_header(event.header, place)
+            check_header(header, place)
         except MalformedInput as error:
             return Fault("changed", place, str(error), event.position)
-        return self._check_link(event, place) or self._check_payload(event, place)
+        return self._check_link(event, header, place) or self._check_payload(event, header, place)
 
-    def _check_link(self, event: AnyEvent, place: str) -> Fault | None:
-        if self._head is not None and self._head.run_id != event.run_id:
+    def _check_link(self, event: AnyEvent, header: Header, place: str) -> Fault | None:
+        if self._head is not None and self._head.run_id != header["runId"]:
             self._end_run()
-        head = self._head
+        head, seq = self._head, header["seq"]
         expected = 0 if head is None else head.seq + 1
-        if event.seq < expected:
+        if seq < expected:
             return Fault("forked", place, "the run has two events at this place", event.position)
-        if event.seq > expected:
-            gone = (
-                f"event {expected}" if event.seq == expected + 1 else f"events {expected} to {event.seq - 1}"
-            )
+        if seq > expected:
+            gone = f"event {expected}" if seq == expected + 1 else f"events {expected} to {seq - 1}"
             return Fault("missing", place, f"{gone} of the run is not there before it", event.position)
-        if event.log != self._log.origin:
-            return Fault("changed", place, f"is of log {event.log}", event.position)
+        if header["log"] != self._origin:
+            return Fault("changed", place, f"is of log {header['log']}", event.position)
         try:
-            self._head = follow(head, event.header)
+            self._head = follow(head, header)
         except ChainBroken as error:
-            if head is not None and event.parent_hash != head.event_hash:
+            named = header.get("parentHash")
+            if head is not None and named != head.event_hash:
                 place = f"event {head.seq} of run {head.run_id}"
-                reason = f"its header hashes to {head.event_hash}, the next event names {event.parent_hash}"
+                reason = f"its header hashes to {head.event_hash}, the next event names {named}"
                 return Fault("changed", place, reason, self._head_position)
             return Fault("changed", place, error.reason, event.position)
         self._head_position = event.position
@@ -158,7 +159,7 @@ class _Fsck:
             self._open_runs += 1
         self._head = None
 
-    def _check_payload(self, event: AnyEvent, place: str) -> Fault | None:
+    def _check_payload(self, event: AnyEvent, header: Header, place: str) -> Fault | None:
         payload = event.payload_json
         if payload is None:
             if self._is_erased(event, None):
@@ -166,21 +167,16 @@ class _Fsck:
                 return None
             return Fault("missing", place, "its payload is gone, and no event records why", event.position)
         found = self._hash(payload)
-        if found != event.content_hash:
-            reason = f"its payload hashes to {found}, its contentHash is {event.content_hash}"
+        if found != header["contentHash"]:
+            reason = f"its payload hashes to {found}, its contentHash is {header['contentHash']}"
             return Fault("changed", place, reason, event.position)
-        if not canonical.is_canonical(payload):
-            return Fault("changed", place, "its payload is not canonical JSON", event.position)
-        return self._check_disclosures(event, payload, place)
-
-    def _check_disclosures(self, event: AnyEvent, payload: bytes, place: str) -> Fault | None:
-        if not event.disclosures and b'"_sd"' not in payload and b'"..."' not in payload:
-            return None
         try:
-            opened = open_payload(canonical.loads(payload), event.disclosures, place)
+            hidden = _hidden(canonical.loads_canonical(payload), event.disclosures, place)
+        except MalformedInput:
+            return Fault("changed", place, "its payload is not canonical JSON", event.position)
         except EvidenceError as error:
             return Fault("changed", place, f"its disclosures: {error}", event.position)
-        for digest in opened.hidden:
+        for digest in hidden:
             if not self._is_erased(event, [digest]):
                 reason = f"the disclosure of {digest} is gone, and no event records why"
                 return Fault("missing", place, reason, event.position)
@@ -194,3 +190,16 @@ class _Fsck:
             return any(is_target(targets_of(record.opened()), event.id, digests) for record in erasing)
         except (EvidenceError, TracebusError):
             return False
+
+
+def _hidden(committed: Any, disclosures: tuple[str, ...], place: str) -> Collection[str]:
+    """Return the digests in a payload that no disclosure is held for; each one held must be of a digest.
+
+    Raises:
+        DisclosureRefused: A disclosure is of no digest, or the payload's digests are malformed.
+    """
+    if all(map(str.isascii, disclosures)):
+        held = set(map(digest_of, disclosures))
+        if held == set(digests_in(committed)) and len(held) == len(disclosures):
+            return ()
+    return open_payload(committed, disclosures, place).hidden
