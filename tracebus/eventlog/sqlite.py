@@ -27,13 +27,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from evidence.chain import RunHead, head_of
 from evidence.digest import ALGORITHMS, SHA256
-from evidence.header import Header, check_header, format_timestamp, is_origin
+from evidence.header import check_header, format_timestamp, is_origin
 from tracebus.errors import AppendUnknown, EventLogRefused, EventLogUnavailable
-from tracebus.event import TraceEvent
 from tracebus.eventlog import sqlite_schema
 from tracebus.eventlog.base import (
     ANY_TENANT,
@@ -47,42 +46,12 @@ from tracebus.eventlog.base import (
     check_algorithm,
     new_origin,
 )
+from tracebus.eventlog.sqlite_rows import INSERT_EVENTS, SELECT, event_of, insert, values_of, where
 from tracebus.ids import NewId
 
 _PAGE: Final = 500
 _MAX_CACHED_HEADS: Final = 10_000
 _BUSY_MILLISECONDS: Final = 10_000
-
-# Header field and column; `log` is the same for all events of a file and stands in its own table.
-_COLUMNS: Final = {
-    "version": "version",
-    "id": "id",
-    "runId": "run_id",
-    "seq": "seq",
-    "workflowId": "workflow_id",
-    "tenantId": "tenant_id",
-    "agentId": "agent_id",
-    "turnId": "turn_id",
-    "type": "type",
-    "timestamp": "timestamp",
-    "occurredAt": "occurred_at",
-    "risk": "risk",
-    "causes": "causes",
-    "key": "key",
-    "contentHash": "content_hash",
-    "parentHash": "parent_hash",
-}
-_FIELDS: Final = tuple(_COLUMNS)
-_CAUSES: Final = _FIELDS.index("causes")
-
-_SELECT: Final = (
-    "SELECT e.position, CAST(p.payload AS BLOB), "
-    "(SELECT group_concat(d.disclosure, ' ') FROM disclosures d WHERE d.position = e.position), "
-    + ", ".join(f"e.{column}" for column in _COLUMNS.values())
-    + " FROM events e LEFT JOIN payloads p ON p.position = e.position"
-)
-_INSERT_EVENTS: Final = f"INSERT INTO events (position, {', '.join(_COLUMNS.values())}) VALUES "
-_ROWS: Final = (256, 32, 4, 1)
 
 
 class SqliteEventLog(EventLog):
@@ -301,19 +270,15 @@ class SqliteEventLog(EventLog):
         events, payloads, disclosures, users = [], [], [], []
         for position, (draft, event) in enumerate(stored, self._last_position + 1):
             event._position = position
-            header = event._header
-            values = [header.get(field) for field in _FIELDS]
-            if values[_CAUSES] is not None:
-                values[_CAUSES] = " ".join(header["causes"])
-            events.append((position, *values))
+            events.append((position, *values_of(event._header)))
             payloads.append((position, draft.committed.payload.decode()))
             disclosures += [(position, i, text) for i, text in enumerate(draft.committed.disclosures)]
             if draft.user_id is not None:
                 users.append((draft.user_id, draft.run_id))
-        _insert(connection, _INSERT_EVENTS, events)
-        _insert(connection, "INSERT INTO payloads (position, payload) VALUES ", payloads)
-        _insert(connection, "INSERT INTO disclosures (position, ordinal, disclosure) VALUES ", disclosures)
-        _insert(connection, "INSERT OR IGNORE INTO users (user_id, run_id) VALUES ", users)
+        insert(connection, INSERT_EVENTS, events)
+        insert(connection, "INSERT INTO payloads (position, payload) VALUES ", payloads)
+        insert(connection, "INSERT INTO disclosures (position, ordinal, disclosure) VALUES ", disclosures)
+        insert(connection, "INSERT OR IGNORE INTO users (user_id, run_id) VALUES ", users)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         try:
@@ -336,17 +301,17 @@ class SqliteEventLog(EventLog):
 
     def _read_head(self, connection: sqlite3.Connection, run_id: str) -> RunHead | None:
         row = connection.execute(
-            f"{_SELECT} WHERE e.run_id = ? ORDER BY e.seq DESC LIMIT 1", (run_id,)
+            f"{SELECT} WHERE e.run_id = ? ORDER BY e.seq DESC LIMIT 1", (run_id,)
         ).fetchone()
         if row is None:
             return None
-        header = self._event(row)._header
+        header = event_of(row, self._origin)._header
         check_header(header, f"event {header.get('seq')} of run {run_id}")
         return head_of(header)
 
     def _find_key(self, connection: sqlite3.Connection, run_id: str, key: str) -> AnyEvent | None:
-        row = connection.execute(f"{_SELECT} WHERE e.run_id = ? AND e.key = ?", (run_id, key)).fetchone()
-        return None if row is None else self._event(row)
+        row = connection.execute(f"{SELECT} WHERE e.run_id = ? AND e.key = ?", (run_id, key)).fetchone()
+        return None if row is None else event_of(row, self._origin)
 
     # Reading
 
@@ -359,16 +324,16 @@ class SqliteEventLog(EventLog):
             return _last_position(connection)
 
     def query(self, query: EventQuery) -> Iterator[AnyEvent]:
-        where, values = _where(query)
+        conditions, values = where(query)
         after, found = query.after, 0
         with self._reading() as connection:
             while query.limit is None or found < query.limit:
                 page = _PAGE if query.limit is None else min(_PAGE, query.limit - found)
                 rows = connection.execute(
-                    f"{_SELECT} WHERE e.position > ?{where} ORDER BY e.position LIMIT ?",
+                    f"{SELECT} WHERE e.position > ?{conditions} ORDER BY e.position LIMIT ?",
                     (after, *values, page),
                 ).fetchall()
-                yield from map(self._event, rows)
+                yield from (event_of(row, self._origin) for row in rows)
                 if len(rows) < page:
                     return
                 after, found = rows[-1][0], found + len(rows)
@@ -376,7 +341,7 @@ class SqliteEventLog(EventLog):
     def runs(
         self, *, workflow_id: str | None = None, tenant_id: str | object | None = ANY_TENANT
     ) -> Iterator[RunSummary]:
-        where, values = _where(EventQuery(workflow_id=workflow_id, tenant_id=tenant_id))
+        conditions, values = where(EventQuery(workflow_id=workflow_id, tenant_id=tenant_id))
         with self._reading() as connection:
             yield from (
                 RunSummary(*row)
@@ -384,14 +349,15 @@ class SqliteEventLog(EventLog):
                     "SELECT e.run_id, e.workflow_id, e.tenant_id, l.seq + 1, e.timestamp, l.timestamp, l.type"
                     " FROM events e JOIN events l ON l.run_id = e.run_id"
                     " AND l.seq = (SELECT max(m.seq) FROM events m WHERE m.run_id = e.run_id)"
-                    f" WHERE e.seq = 0{where} ORDER BY e.position",
+                    f" WHERE e.seq = 0{conditions} ORDER BY e.position",
                     values,
                 )
             )
 
     def scan(self) -> Iterator[AnyEvent]:
         with self._reading() as connection:
-            yield from map(self._event, connection.execute(f"{_SELECT} ORDER BY e.run_id, e.seq, e.position"))
+            for row in connection.execute(f"{SELECT} ORDER BY e.run_id, e.seq, e.position"):
+                yield event_of(row, self._origin)
 
     def check_store(self) -> Iterator[str]:
         """Yield what is wrong with the file itself: damaged pages, tables or triggers changed."""
@@ -411,17 +377,6 @@ class SqliteEventLog(EventLog):
             assert self._connection is not None  # noqa: S101 (open() has just set it)
             self._connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (sink, position))
 
-    def _event(self, row: tuple[Any, ...]) -> AnyEvent:
-        """Make the event of a row of `_SELECT`; its values are as stored, and unchecked."""
-        header: Header = {"log": self._origin}
-        for field, value in zip(_FIELDS, row[3:], strict=True):
-            if value is not None:
-                header[field] = value
-        if "causes" in header:
-            header["causes"] = str(header["causes"]).split(" ")
-        disclosures = tuple(row[2].split(" ")) if row[2] else ()
-        return TraceEvent(header, row[1], disclosures, row[0])
-
     def __repr__(self) -> str:
         return f"SqliteEventLog({os.fspath(self.path)!r})"
 
@@ -429,46 +384,6 @@ class SqliteEventLog(EventLog):
 def _last_position(connection: sqlite3.Connection) -> int:
     (position,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
     return int(position)
-
-
-def _where(query: EventQuery) -> tuple[str, list[Any]]:
-    """Return the conditions of a query, to stand behind another one, and their values."""
-    conditions: list[str] = []
-    values: list[Any] = []
-    for column in ("agent_id", "workflow_id", "run_id", "turn_id", "risk"):
-        value = getattr(query, column)
-        if value is not None:
-            conditions.append(f"e.{column} = ?")
-            values.append(value)
-    if query.tenant_id is not ANY_TENANT:
-        conditions.append("e.tenant_id IS ?")
-        values.append(query.tenant_id)
-    if query.types:
-        conditions.append(f"e.type IN ({', '.join('?' * len(query.types))})")
-        values += query.types
-    if query.user_id is not None:
-        conditions.append("e.run_id IN (SELECT u.run_id FROM users u WHERE u.user_id = ?)")
-        values.append(query.user_id)
-    for comparison, value in ((">=", query.since), ("<", query.until)):
-        if value is not None:
-            conditions.append(f"e.timestamp {comparison} ?")
-            values.append(value)
-    return "".join(f" AND {condition}" for condition in conditions), values
-
-
-def _insert(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows, many by one statement.
-
-    `executemany` hands the interpreter over to other threads, and waits to get it back, at each row;
-    this does so once for up to 256 rows. The few sizes keep the statements in sqlite3's cache.
-    """
-    start = 0
-    for size in _ROWS:
-        while len(rows) - start >= size:
-            marks = f"({', '.join('?' * len(rows[0]))})"
-            values = [value for row in rows[start : start + size] for value in row]
-            connection.execute(statement + ", ".join([marks] * size), values)
-            start += size
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
