@@ -7,15 +7,14 @@ one's own subclasses `EventLog` and passes `tracebus.testing.EventLogContract`.
 from tracebus.eventlog.base import (
     ANY_TENANT,
     AnyEvent,
-    Batch,
     CursorStore,
     Draft,
     EventLog,
     EventQuery,
     RunSummary,
-    Sealer,
 )
 from tracebus.eventlog.memory import MemoryEventLog
+from tracebus.eventlog.sealing import Batch, Sealer
 from tracebus.eventlog.sqlite import SqliteEventLog
 
 __all__ = [

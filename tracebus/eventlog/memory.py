@@ -12,15 +12,14 @@ from tracebus.event import TraceEvent
 from tracebus.eventlog.base import (
     ANY_TENANT,
     AnyEvent,
-    Batch,
     Draft,
     EventLog,
     EventQuery,
     RunSummary,
-    Sealer,
     check_algorithm,
     new_origin,
 )
+from tracebus.eventlog.sealing import Batch, Sealer
 from tracebus.ids import NewId
 
 

@@ -37,15 +37,14 @@ from tracebus.eventlog import sqlite_schema
 from tracebus.eventlog.base import (
     ANY_TENANT,
     AnyEvent,
-    Batch,
     Draft,
     EventLog,
     EventQuery,
     RunSummary,
-    Sealer,
     check_algorithm,
     new_origin,
 )
+from tracebus.eventlog.sealing import Batch, Sealer
 from tracebus.eventlog.sqlite_rows import INSERT_EVENTS, SELECT, event_of, insert, values_of, where
 from tracebus.ids import NewId
 
