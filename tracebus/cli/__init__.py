@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "verify": "verify a bundle with a public key",
     "fsck": "re-derive every hash of a log, and name the first fault",
     "keygen": "make a key pair",
+    "doctor": "examine the installation",
 }
 
 
