@@ -48,11 +48,12 @@ class EvidenceBundle:
     What may be relied on is what `verify_evidence_bundle` returns.
     """
 
-    __slots__ = ("_json", "_tree")
+    __slots__ = ("_headers", "_json", "_tree")
 
     def __init__(self, json: bytes, tree: dict[str, Any]) -> None:
         self._json = json
         self._tree = tree
+        self._headers = [without_payload(event) for event in tree["events"]]
 
     @classmethod
     def from_json(cls, data: EvidenceBundle | bytes | str | Mapping[str, Any]) -> EvidenceBundle:
@@ -115,10 +116,10 @@ class EvidenceBundle:
         return f"EvidenceBundle(workflow_id={self.workflow_id!r}, bundle_id={self.bundle_id!r})"
 
 
-def content_hash(tree: Mapping[str, Any]) -> str:
-    """Return the contentHash that a bundle's members have."""
+def content_hash(tree: Mapping[str, Any], headers: list[dict[str, Any]] | None = None) -> str:
+    """Return the contentHash that a bundle's members have; `headers` are its events', if at hand."""
     signed = {name: value for name, value in tree.items() if name not in _UNSIGNED}
-    signed["events"] = [without_payload(event) for event in tree["events"]]
+    signed["events"] = headers or [without_payload(event) for event in tree["events"]]
     return sha256(canonical.dumps(signed))
 
 

@@ -24,7 +24,6 @@ other and against a third implementation on arbitrary values.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -111,9 +110,8 @@ def loads(
     """
     if len(data) > max_bytes:
         raise MalformedInput("input", f"{len(data)} bytes, expected at most {max_bytes}")
-    with suppress(ValueError):
-        return _read_canonical(data, max_depth)
-    return _read_strictly(data, max_depth, ecmascript_numbers)
+    value = _read_canonical(data, max_depth)
+    return _read_strictly(data, max_depth, ecmascript_numbers) if value is _NOT_CANONICAL else value
 
 
 def loads_canonical(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
@@ -122,19 +120,16 @@ def loads_canonical(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     Raises:
         MalformedInput: Not what `dumps` writes, or not what `loads` reads.
     """
-    with suppress(ValueError):
-        return _read_canonical(data, max_depth)
+    value = _read_canonical(data, max_depth)
+    if value is not _NOT_CANONICAL:
+        return value
     _read_strictly(data, max_depth, ecmascript_numbers=True)
     raise MalformedInput("input", "not in canonical form (RFC 8785)")
 
 
 def is_canonical(data: bytes, *, max_depth: int = MAX_DEPTH) -> bool:
     """Tell whether `loads` reads these bytes, and `dumps` writes them so."""
-    try:
-        _read_canonical(data, max_depth)
-    except ValueError:
-        return False
-    return True
+    return _read_canonical(data, max_depth) is not _NOT_CANONICAL
 
 
 def _dumps_quickly(value: object) -> bytes | None:
@@ -156,16 +151,22 @@ def _read_strictly(data: bytes, max_depth: int, ecmascript_numbers: bool) -> Any
         raise MalformedInput("input", "nested deeper than the caller's stack has room for") from None
 
 
+_NOT_CANONICAL: Final = object()
+
+
 def _read_canonical(data: bytes, max_depth: int) -> Any:
-    """Read canonical bytes; raise `ValueError` where they are not, or may not be, canonical."""
-    if not _nests_at_most(data, max_depth):
-        raise ValueError("nested too deep")
-    value = orjson.loads(data)
-    # The same bytes again: no name was doubled, no number lost or written otherwise.
-    if orjson.dumps(value, option=_OPTIONS) == data and _agrees(data):
-        return value
-    if _holds_unsafe_integer(data) or _dumps_slowly(value) != data:
-        raise ValueError("not canonical")
+    """Read canonical bytes; return `_NOT_CANONICAL` where they are not, or may not be, canonical."""
+    try:
+        if not _nests_at_most(data, max_depth):
+            return _NOT_CANONICAL
+        value = orjson.loads(data)
+        # The same bytes again: no name was doubled, no number lost or written otherwise.
+        if orjson.dumps(value, option=_OPTIONS) == data and _agrees(data):
+            return value
+        if _holds_unsafe_integer(data) or _dumps_slowly(value) != data:
+            return _NOT_CANONICAL
+    except (ValueError, NotCanonicalizable):
+        return _NOT_CANONICAL
     return value
 
 

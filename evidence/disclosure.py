@@ -132,14 +132,13 @@ def parse_disclosure(text: str, place: str) -> Disclosure:
             name and value, or salt and value.
     """
     parts = _decode(text, place)
-    match parts:
-        case [str(salt), str(name), value] if salt:
-            if name in RESERVED:
-                raise DisclosureRefused(place, f"discloses the reserved name {name}")
-            return Disclosure(text, digest_of(text), name, value)
-        case [str(salt), value] if salt:
-            return Disclosure(text, digest_of(text), None, value)
-    raise DisclosureRefused(place, "expected [salt, name, value] or [salt, value]")
+    is_array = isinstance(parts, list) and 2 <= len(parts) <= 3
+    if not is_array or not parts[0] or not all(type(part) is str for part in parts[:-1]):
+        raise DisclosureRefused(place, "expected [salt, name, value] or [salt, value]")
+    name = parts[1] if len(parts) == 3 else None
+    if name in RESERVED:
+        raise DisclosureRefused(place, f"discloses the reserved name {name}")
+    return Disclosure(text, digest_of(text), name, parts[-1])
 
 
 def _decode(text: str, place: str) -> Any:

@@ -49,7 +49,8 @@ PLAIN: Final[dict[str, frozenset[str]]] = {
 
 def missing_plain(event_type: str, payload: Mapping[str, Any]) -> list[str]:
     """Return which members of `PLAIN` a committed payload of this type does not have itself."""
-    return sorted(PLAIN.get(event_type, frozenset()) - payload.keys())
+    plain = PLAIN.get(event_type)
+    return sorted(plain - payload.keys()) if plain else []
 
 
 def views(headers: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -23,7 +23,6 @@ from evidence.bundle import (
     content_hash,
     decode_signature,
     signed_bytes,
-    without_payload,
 )
 from evidence.chain import RunHead, follow
 from evidence.digest import algorithm_of, digest, hasher
@@ -158,7 +157,7 @@ class _Verification:
 
     # 3
     def _check_content_hash(self) -> None:
-        expected, found = content_hash(self.tree), self.tree["contentHash"]
+        expected, found = content_hash(self.tree, self.bundle._headers), self.tree["contentHash"]
         if expected != found:
             raise DigestMismatch("contentHash", f"the content hashes to {expected}, found {found}")
 
@@ -194,7 +193,7 @@ class _Verification:
 
     def _follow_chains(self) -> list[dict[str, Any]]:
         """Follow each run's chain, and return the events' headers."""
-        headers = [without_payload(event) for event in self.tree["events"]]
+        headers = self.bundle._headers
         ids: set[str] = set()
         keys: set[tuple[str, str]] = set()
         for header in headers:
@@ -266,7 +265,7 @@ class _Verification:
                 self.events[event_id] = VerifiedEvent(header, None)
                 continue
             kept_back.check_present(event_id, place)
-            opened = self._open(header, event["payload"], texts)
+            opened = self._open(header, event["payload"], texts, place)
             removed_disclosures += kept_back.check_digests(event_id, opened.shown, opened.hidden, place)
             self.events[event_id] = VerifiedEvent(
                 header, opened.value, len(opened.hidden), tuple(sorted(texts))
@@ -281,20 +280,21 @@ class _Verification:
             removed_disclosures=removed_disclosures,
         )
 
-    def _open(self, header: Mapping[str, Any], payload: dict[str, Any], texts: list[str]) -> Opened:
+    def _open(
+        self, header: Mapping[str, Any], payload: dict[str, Any], texts: list[str], place: str
+    ) -> Opened:
         # 7
         found = digest(canonical.dumps(payload), self.scope["digestAlgorithm"])
         if found != header["contentHash"]:
-            raise DigestMismatch(
-                _place(header), f"the payload hashes to {found}, not to {header['contentHash']}"
-            )
+            raise DigestMismatch(place, f"the payload hashes to {found}, not to {header['contentHash']}")
         if hidden := missing_plain(header["type"], payload):
-            raise PayloadRefused(_place(header), f"does not show its {hidden[0]}")
+            raise PayloadRefused(place, f"does not show its {hidden[0]}")
         # 8
-        opened = open_payload(payload, texts, _place(header))
-        if not self.digests.isdisjoint(opened.shown | opened.hidden):
-            raise DisclosureRefused(_place(header), "a digest in it stands in another event too")
-        self.digests |= opened.shown | opened.hidden
+        opened = open_payload(payload, texts, place)
+        digests = opened.shown | opened.hidden
+        if not self.digests.isdisjoint(digests):
+            raise DisclosureRefused(place, "a digest in it stands in another event too")
+        self.digests |= digests
         return opened
 
     # 9
