@@ -252,7 +252,7 @@ def _why_refused(part: object) -> str | None:
     if part is None or isinstance(part, (bool, list, tuple)):
         return None
     if isinstance(part, int):
-        return None if abs(part) < 2**53 else f"integer beyond ±(2^53-1): {str(part)[:40]}"
+        return None if abs(part) < 2**53 else f"integer of {part.bit_length()} bits, beyond ±(2^53-1)"
     if isinstance(part, float):
         return None if part - part == 0 else f"number is not finite: {part}"
     if isinstance(part, str):

@@ -93,7 +93,7 @@ def format_timestamp(nanoseconds: int) -> str:
 
 @lru_cache(maxsize=16)
 def _format_seconds(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def _is_seq(value: object) -> bool:

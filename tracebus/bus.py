@@ -83,9 +83,10 @@ class TraceEventBus:
         if self._open_writer is not None:
             raise RuntimeError("the bus is open already")
         await anyio.to_thread.run_sync(self._open_log)
-        writer = Writer(self.log, self._offer)
-        self._deliveries = tuple(Delivery(sink, self.log, writer.call) for sink in self._sinks)
         async with AsyncExitStack() as stack:
+            writer = Writer(self.log, self._offer)
+            stack.callback(writer.stop)
+            self._deliveries = tuple(Delivery(sink, self.log, writer.call) for sink in self._sinks)
             for delivery in self._deliveries:
                 await delivery.start()
             tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -117,10 +118,12 @@ class TraceEventBus:
             with anyio.move_on_after(self._drain_timeout):
                 await self._drain()
             tasks.cancel_scope.cancel()
+            for delivery in self._deliveries:
+                delivery.save_cursor()
             await anyio.to_thread.run_sync(writer.close)
             for delivery in self._deliveries:
                 with anyio.move_on_after(self._drain_timeout):
-                    await delivery.sink.aclose()
+                    await delivery.aclose()
 
     async def _drain(self) -> None:
         async with anyio.create_task_group() as waiting:
@@ -192,8 +195,9 @@ class TraceEventBus:
             AppendUnknown: It cannot be told whether the event is in the log.
             ValueError, TypeError, NotCanonicalizable: The payload or an argument cannot be taken.
         """
-        draft = self._draft(payload, type, run, **header)
+        run, draft = self._draft(payload, type, run, **header)
         (event,) = await self._writer.append([draft])
+        run.note(event.type)
         return event
 
     @overload
@@ -223,8 +227,9 @@ class TraceEventBus:
 
         In an event loop's own thread this stops the loop for as long: there, prefer `publish`.
         """
-        draft = self._draft(payload, type, run, **header)
+        run, draft = self._draft(payload, type, run, **header)
         (event,) = self._writer.append_sync([draft])
+        run.note(event.type)
         return event
 
     async def publish_many(
@@ -245,7 +250,10 @@ class TraceEventBus:
         """
         items = [item if isinstance(item, tuple) else (item, HeaderArguments()) for item in payloads]
         drafts = [self._draft(payload, None, run, **header) for payload, header in items]
-        return await self._writer.append(drafts) if drafts else []
+        events = await self._writer.append([draft for _, draft in drafts]) if drafts else []
+        for (its_run, _), event in zip(drafts, events, strict=True):
+            its_run.note(event.type)
+        return events
 
     def _draft(
         self,
@@ -259,12 +267,12 @@ class TraceEventBus:
         risk: str | None = None,
         occurred_at: datetime | str | None = None,
         agent_id: str | None = None,
-    ) -> Draft:
+    ) -> tuple[Run, Draft]:
         """Check and canonicalise; nothing has changed anywhere when this raises."""
         if isinstance(payload, RunStarted):
             raise ValueError("run_started: begin runs with run() or start_run(started=…)")
         run, turn_id = resolve(run, turn_id)
-        return Draft(
+        return run, Draft(
             run_id=run.run_id,
             workflow_id=run.workflow_id,
             committed=commit(payload, event_type),
@@ -332,23 +340,42 @@ class TraceEventBus:
             RunExists: The log has the run already.
             PublishError, EventLogUnavailable, AppendUnknown, ValueError: As `publish`.
         """
-        run_id = run_id or f"run-{new_ulid()}"
-        run = Run(self, run_id, workflow_id or run_id, tenant_id, agent_id)
+        run, draft = self._new_run(
+            workflow_id, run_id, kind, previous, tenant_id, agent_id, user_id, started, key
+        )
+        await self._writer.append([draft])
+        return run
+
+    def _new_run(
+        self,
+        workflow_id: str | None = None,
+        run_id: str | None = None,
+        kind: str = "new",
+        previous: PreviousRun | None = None,
+        tenant_id: str | None = None,
+        agent_id: str | None = None,
+        user_id: str | None = None,
+        started: RunStarted | None = None,
+        key: str | None = None,
+    ) -> tuple[Run, Draft]:
+        """Return the handle of a run that is to begin, and the draft of its first event."""
+        if key is not None and run_id is None:
+            raise ValueError("key: expected a run_id with it, or the repeated start would begin another run")
+        run_id = f"run-{new_ulid()}" if run_id is None else run_id
+        run = Run(self, run_id, run_id if workflow_id is None else workflow_id, tenant_id, agent_id)
         _check("run_id", run.run_id, _is_user_id)
         _check("workflow_id", run.workflow_id, _is_user_id)
-        _check("tenant_id", tenant_id, is_name)
         payload = _run_started(started, kind, previous, user_id)
         draft = Draft(
             run_id=run.run_id,
             workflow_id=run.workflow_id,
             committed=commit(payload),
-            tenant_id=tenant_id,
+            tenant_id=_check("tenant_id", tenant_id, is_name),
             agent_id=_check("agent_id", agent_id, is_name),
             key=_check("key", key, is_id),
             user_id=payload.user_id,
         )
-        await self._writer.append([draft])
-        return run
+        return run, draft
 
     async def resume_run(
         self,
@@ -412,8 +439,9 @@ class TraceEventBus:
         """A run for as long as the context lasts: begins it, binds it, and publishes its end.
 
         The terminal event says ``completed``; after an exception ``failed``, after a `TimeoutError`
-        ``timed_out``, after a cancellation ``cancelled``. It is published then too, shielded, within
-        five seconds. A run that was suspended or finished inside gets none.
+        ``timed_out``, after a cancellation ``cancelled``. It is published then too, shielded, and given
+        up after five seconds, unless the log is appending it just then. A run that was suspended or
+        finished inside, by the methods or by publishing `Interrupted` or `RunCompleted`, gets none.
 
         Args:
             started: The arguments of `start_run`.
@@ -421,15 +449,16 @@ class TraceEventBus:
         Raises:
             As `start_run`, and whatever is raised inside.
         """
-        run = await self.start_run(**started)
-        with bound(run):
-            try:
+        run, draft = self._new_run(**started)
+        try:
+            await self._writer.append([draft])
+            with bound(run):
                 yield run
-            except BaseException as error:
-                await self._finish_after(run, error)
-                raise
-        if not run.ended:
-            await run.finish()
+            if not run.ended:
+                await run.finish()
+        except BaseException as error:
+            await self._finish_after(run, error)
+            raise
 
     async def _finish_after(self, run: Run, error: BaseException) -> None:
         """Publish the terminal event that an exception makes; it stays the exception that is raised."""
@@ -443,6 +472,8 @@ class TraceEventBus:
         with anyio.move_on_after(FINISH_SECONDS, shield=True) as scope:
             try:
                 await run.finish(outcome, reason=type(error).__name__)
+            except (UnknownRun, RunClosed):
+                return  # it never began, or it has ended already
             except Exception as finishing:
                 error.add_note(f"run {run.run_id} has no terminal event: {finishing!r}")
         if scope.cancelled_caught:

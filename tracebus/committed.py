@@ -18,9 +18,12 @@ that is no JSON at all stands in it as its `str`.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any, Final, NamedTuple
 
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from evidence import canonical
@@ -78,6 +81,9 @@ def commit(payload: EventPayload | Mapping[str, Any], event_type: str | None = N
 
 
 def _commit(payload: EventPayload) -> Committed:
+    cls, known = type(payload), payload_class(payload.type)
+    if known is not cls and (known is None or known.__qualname__ != cls.__qualname__):
+        raise TypeError(f"{cls.__name__}: give it a type of its own, for {payload.type} is another class's")
     for limit in (MAX_VALUE_BYTES, _CROWDED_VALUE_BYTES):
         part = _Part(limit)
         members = part.commit(payload)
@@ -166,13 +172,15 @@ class _Part:
             return value
         if isinstance(value, EventPart):
             return self.commit(value)
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple | set | frozenset | deque):
             return [self._plain(item) for item in value]
         if isinstance(value, Mapping):
             for name in value:
                 if name in RESERVED or name == JSON_TEXT:
                     raise NotCanonicalizable(f"/{name}", "the name is reserved; make the member FreeForm")
             return {name: self._plain(item) for name, item in value.items()}
+        if isinstance(value, BaseModel) or is_dataclass(value):
+            raise TypeError(f"{type(value).__name__} is no EventPart, and its marks would not be seen")
         return to_jsonable_python(value, inf_nan_mode="constants")
 
     def _disclose(self, name: str, value: Any, is_free_form: bool) -> str:
@@ -217,10 +225,26 @@ def _json_text(value: Any, max_bytes: int) -> dict[str, Any]:
 
 
 def _ascii_json(value: Any) -> str:
-    try:
-        return json.dumps(value, default=_describe)
-    except (TypeError, ValueError, RecursionError):  # keys of other types, cycles, bottomless nesting
-        return json.dumps(_describe(value))
+    for attempt in (value, _softened(value, MAX_PAYLOAD_DEPTH)):
+        try:
+            return json.dumps(attempt, default=_describe)
+        except (TypeError, ValueError, RecursionError):  # keys of other types, cycles, huge integers
+            continue
+    return json.dumps(_describe(value))
+
+
+def _softened(value: Any, depth: int) -> Any:
+    """Return a value in which integers that Python writes in no decimal text stand in hexadecimal."""
+    if isinstance(value, int) and value.bit_length() > _MAX_DECIMAL_BITS:
+        return hex(value)
+    if depth and isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: _softened(item, depth - 1) for name, item in value.items()}
+    if depth and isinstance(value, list | tuple):
+        return [_softened(item, depth - 1) for item in value]
+    return value
+
+
+_MAX_DECIMAL_BITS: Final = 2000  # well below sys.get_int_max_str_digits()
 
 
 def _describe(value: object) -> str:

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
-from tracebus.errors import SinkRejected, TracebusError
+from tracebus.errors import SinkRejected, SinkUnavailable
 from tracebus.eventlog.base import AnyEvent, CursorStore, EventLog, EventQuery
 from tracebus.sink import Sink
 from tracebus.writer import LoopWaker
@@ -28,6 +29,7 @@ BUFFER_EVENTS: Final = 4096
 BATCH_EVENTS: Final = 256
 _FIRST_RETRY: Final = 0.05
 _LAST_RETRY: Final = 30.0
+_READ_RETRY: Final = 1.0
 _QUIET: Final = 1.0
 
 _logger = logging.getLogger("tracebus.delivery")
@@ -96,7 +98,7 @@ class Delivery:
             return
         self._stored = max(self._stored, *(event.position or 0 for event in events))
         if len(self._buffer) + len(events) <= BUFFER_EVENTS:
-            self._buffer.extend(events)
+            self._buffer.extend(event.copy() for event in events)
         self._waker.call_soon(self._notify)
 
     def _notify(self) -> None:
@@ -113,19 +115,26 @@ class Delivery:
         while True:
             try:
                 batch = await self._next_batch()
-            except TracebusError as error:
+            except Exception as error:
                 self._failures += 1
-                _logger.warning("sink %s: cannot read the log: %s", self.sink.name, error)
-                await anyio.sleep(_LAST_RETRY / 10)
+                _logger.warning("sink %s: cannot read the log: %r", self.sink.name, error)
+                await anyio.sleep(_READ_RETRY)
                 continue
             if batch:
                 await self._write(batch)
             elif self._closing:
-                self._save_cursor()
+                self.save_cursor()
                 self._drained.set()
                 return
             else:
                 await self._idle()
+
+    async def aclose(self) -> None:
+        """Close the sink; that it fails to close is logged, and keeps no other sink from closing."""
+        try:
+            await self.sink.aclose()
+        except Exception:
+            _logger.exception("sink %s failed to close", self.sink.name)
 
     async def _idle(self) -> None:
         """Wait for events; save the cursor once it has been quiet for a while."""
@@ -133,7 +142,7 @@ class Delivery:
             with anyio.move_on_after(_QUIET):
                 await self._wake.wait()
             if not self._wake.is_set():
-                self._save_cursor()
+                self.save_cursor()
         await self._wake.wait()
         self._wake = anyio.Event()
 
@@ -166,7 +175,7 @@ class Delivery:
         pause = _FIRST_RETRY
         while True:
             try:
-                await self.sink.write(batch)
+                await self._offer_to_sink(batch)
             except SinkRejected as error:
                 self._rejected += len(batch)
                 _logger.error("sink %s rejected %d events: %s", self.sink.name, len(batch), error)
@@ -181,9 +190,18 @@ class Delivery:
                 break
         self._position = batch[-1].position or self._position
         if self._position - self._saved >= BUFFER_EVENTS:
-            self._save_cursor()
+            self.save_cursor()
 
-    def _save_cursor(self) -> None:
+    async def _offer_to_sink(self, batch: list[AnyEvent]) -> None:
+        try:
+            await self.sink.write(tuple(batch))
+        except anyio.get_cancelled_exc_class():
+            # Is it this task that is cancelled, or something that the sink waited for?
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            raise SinkUnavailable("cancelled from within") from None
+
+    def save_cursor(self) -> None:
+        """Have the writer's thread store how far the sink has come."""
         log, name, position = self._log, self.sink.name, self._position
         if self.sink.durable and isinstance(log, CursorStore):
             self._in_writer(lambda: log.save_cursor(name, position))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, cast
 
@@ -51,7 +52,7 @@ class TraceEvent(Generic[P_co]):
             DigestMismatch: The payload does not hash to contentHash, as that of the full form.
         """
         if isinstance(wire, Mapping):
-            tree = dict(wire)
+            tree = copy.deepcopy(dict(wire))
         else:
             tree = canonical.loads(wire.encode() if isinstance(wire, str) else wire)
         if not isinstance(tree, dict):
@@ -156,7 +157,11 @@ class TraceEvent(Generic[P_co]):
     @property
     def header(self) -> Header:
         """A copy of the header, by wire names."""
-        return dict(self._header)
+        return copy.deepcopy(self._header) if "causes" in self._header else dict(self._header)
+
+    def copy(self) -> TraceEvent[P_co]:
+        """Return the same event as an object of its own, whose payload is read anew."""
+        return TraceEvent(self._header, self._payload_json, self._disclosures, self._position)
 
     @property
     def payload_json(self) -> bytes | None:

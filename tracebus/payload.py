@@ -20,10 +20,13 @@ member a default, so that the payload can still be read as this class where it i
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, NamedTuple, TypeVar
+from dataclasses import is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from evidence.disclosure import RESERVED
@@ -68,6 +71,49 @@ class Member(NamedTuple):
     is_free_form: bool
 
 
+def _member(cls: type[BaseModel], attribute: str, field: FieldInfo) -> Member:
+    """Return how a member is committed.
+
+    Raises:
+        TypeError: Its name is reserved; a mark stands where it would not be seen; a model in it is no
+            `EventPart`; or None would be read back as another default.
+    """
+    name, place = field.alias or attribute, f"{cls.__name__}.{attribute}"
+    if name in RESERVED or name == JSON_TEXT:
+        raise TypeError(f"{place}: the member name {name} is reserved")
+    annotations: list[Any] = [field.annotation]
+    marks = list(field.metadata)
+    if get_origin(field.annotation) in (Union, UnionType):  # Sensitive[str] | None
+        annotations = list(get_args(field.annotation))
+        for i, choice in enumerate(annotations):
+            if get_origin(choice) is Annotated:
+                marks += choice.__metadata__
+                annotations[i] = choice.__origin__
+    for annotation in annotations:
+        _check_within(annotation, place)
+    is_nullable = NoneType in annotations or field.annotation is Any
+    if is_nullable and not field.is_required() and field.get_default(call_default_factory=False) is not None:
+        raise TypeError(f"{place}: None is absent on the wire, and would be read back as the default")
+    return Member(
+        attribute,
+        name,
+        any(mark is SENSITIVE for mark in marks),
+        any(mark is FREE_FORM for mark in marks),
+    )
+
+
+def _check_within(annotation: Any, place: str) -> None:
+    """Refuse marks below the top of a member, and models that know no marks."""
+    if any(isinstance(mark, _Mark) for mark in getattr(annotation, "__metadata__", ())):
+        raise TypeError(f"{place}: mark the whole member, as Sensitive[list[str]], or use an EventPart")
+    is_class = isinstance(annotation, type) and not get_args(annotation)
+    is_model = is_class and (is_dataclass(annotation) or issubclass(annotation, BaseModel))
+    if is_model and not issubclass(annotation, EventPart):
+        raise TypeError(f"{place}: {annotation.__name__} is no EventPart, and its marks would not be seen")
+    for argument in get_args(annotation):
+        _check_within(argument, place)
+
+
 class EventPart(BaseModel):
     """A model that stands inside a payload, with the same rules for names and marks."""
 
@@ -89,19 +135,15 @@ class EventPart(BaseModel):
         """Return how each member of this class is committed, in the order of definition."""
         cached = cls.__dict__.get("_EventPart__members")
         if cached is None:
-            cached = cls.__members = tuple(
-                Member(
-                    attribute,
-                    field.alias or attribute,
-                    any(mark is SENSITIVE for mark in field.metadata),
-                    any(mark is FREE_FORM for mark in field.metadata),
-                )
-                for attribute, field in cls.model_fields.items()
-            )
-            for member in cached:
-                if member.name in RESERVED or member.name == JSON_TEXT:
-                    raise TypeError(f"{cls.__name__}: the member name {member.name} is reserved")
+            fields = cls.model_fields.items()
+            cached = cls.__members = tuple(_member(cls, name, field) for name, field in fields)
         return cached
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.__pydantic_complete__:  # otherwise when it is first used
+            cls.members()
 
 
 class EventPayload(EventPart):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypedDict, Unpack
 
@@ -14,6 +14,7 @@ from tracebus.event import TraceEvent
 from tracebus.events import (
     Interrupted,
     PreviousRun,
+    Resumed,
     RunCompleted,
     RunKind,
     RunStarted,
@@ -28,6 +29,10 @@ Outcome = Literal["completed", "failed", "cancelled", "timed_out", "abandoned"]
 
 FINISH_SECONDS: Final = 5.0
 """How long the terminal event may take while an exception or a cancellation is under way."""
+
+
+_ENDING: Final = frozenset({RunCompleted.type, Interrupted.type})
+"""After these `TraceEventBus.run` publishes no terminal event."""
 
 
 class RunRef(TypedDict, total=False):
@@ -99,17 +104,18 @@ class Run:
         self._turns += 1
         turn_id = turn_id or f"t{self._turns}"
         with bound(self, turn_id):
-            await self._bus.publish(TurnStarted())
             outcome: Literal["completed", "failed", "cancelled"] = "failed"
             try:
+                await self._bus.publish(TurnStarted())
                 yield turn_id
                 outcome = "completed"
             except anyio.get_cancelled_exc_class():
                 outcome = "cancelled"
                 raise
             finally:
-                with anyio.move_on_after(FINISH_SECONDS, shield=outcome != "completed"):
-                    await self._bus.publish(TurnCompleted(outcome=outcome))
+                if not self._ended or outcome == "completed":
+                    with anyio.CancelScope(shield=True):
+                        await self._bus.publish(TurnCompleted(outcome=outcome))
 
     async def suspend(
         self, reason: str, *, expires_at: str | None = None, request_id: str | None = None
@@ -121,19 +127,18 @@ class Run:
             expires_at: Until when, RFC 3339.
             request_id: The request for approval that it waits for.
         """
-        event = await self._bus.publish(
-            Interrupted(reason=reason, expires_at=expires_at, request_id=request_id), run=self
-        )
-        self._ended = True
-        return event
+        payload = Interrupted(reason=reason, expires_at=expires_at, request_id=request_id)
+        return await self._bus.publish(payload, run=self)
 
     async def finish(
         self, outcome: Outcome = "completed", reason: str | None = None
     ) -> TraceEvent[RunCompleted]:
         """Publish the run's terminal event; nothing can follow it."""
-        event = await self._bus.publish(RunCompleted(outcome=outcome, reason=reason), run=self, turn_id=None)
-        self._ended = True
-        return event
+        return await self._bus.publish(RunCompleted(outcome=outcome, reason=reason), run=self)
+
+    def note(self, event_type: str) -> None:
+        """Take note that an event of this type was published into the run."""
+        self._ended = event_type in _ENDING or (self._ended and event_type != Resumed.type)
 
     @asynccontextmanager
     async def child(self, **started: Unpack[RunArguments]) -> AsyncIterator[Run]:
@@ -171,7 +176,9 @@ def bound(run: Run, turn_id: str | None = None) -> Iterator[Run]:
     try:
         yield run
     finally:
-        _bound.reset(token)
+        # Entered in one context and left in another, as test fixtures do, there is nothing to restore.
+        with suppress(ValueError):
+            _bound.reset(token)
 
 
 def resolve(run: Run | None, turn_id: str | None) -> tuple[Run, str | None]:

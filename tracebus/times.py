@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from evidence.header import format_timestamp, is_timestamp
+from evidence.header import is_timestamp
 
 _RFC3339: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
@@ -25,14 +25,16 @@ def to_timestamp(value: datetime | str) -> str:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"time: expected a datetime with a time zone, found {value.isoformat()}")
-        whole = value.astimezone(UTC)
-        return f"{whole:%Y-%m-%dT%H:%M:%S}.{whole.microsecond:06d}000Z"
+        try:
+            whole = value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError(f"time: {value.isoformat()} is out of range in UTC") from None
+        return f"{whole.replace(tzinfo=None).isoformat(timespec='microseconds')}000Z"
     if is_timestamp(value):
         return value
     match = _RFC3339.fullmatch(value)
     if match is None:
         raise ValueError(f"time: expected RFC 3339 such as 2026-11-21T02:03:04Z, found {value!r:.80}")
     date, clock, fraction, zone = match.groups()
-    offset = "+00:00" if zone in "Zz" else zone
-    seconds = int(datetime.fromisoformat(f"{date}T{clock}{offset}").timestamp())
-    return format_timestamp(seconds * 1_000_000_000 + int((fraction or "").ljust(9, "0")))
+    moment = datetime.fromisoformat(f"{date}T{clock}{'+00:00' if zone in 'Zz' else zone}")
+    return to_timestamp(moment)[:20] + f"{(fraction or ''):0<9}Z"

@@ -11,7 +11,9 @@ publishers.
 
 from __future__ import annotations
 
+import copy
 import logging
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -22,7 +24,7 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
-from tracebus.errors import BusClosed
+from tracebus.errors import AppendUnknown, BusClosed
 from tracebus.eventlog.base import AnyEvent, Draft, EventLog
 
 _logger = logging.getLogger("tracebus.writer")
@@ -76,7 +78,8 @@ class Ticket(ABC):
     def result(self) -> list[AnyEvent]:
         """Return the events, or raise what went wrong."""
         if isinstance(self._outcome, Exception):
-            raise self._outcome
+            # Several publishers may share one outcome; each raises an exception of its own.
+            raise copy.copy(self._outcome) from self._outcome
         return self._outcome
 
     @abstractmethod
@@ -134,7 +137,8 @@ class Writer:
         self._log = log
         self._on_stored = on_stored
         self._queue: SimpleQueue[Ticket | Callable[[], object] | None] = SimpleQueue()
-        self._closing = threading.Lock()
+        self._closing = threading.RLock()  # a signal's handler may publish while its thread is here
+        self._process = os.getpid()
         self._closed = False
         self._flushed = False
         self._thread = threading.Thread(target=self._run, name="tracebus-writer", daemon=True)
@@ -156,6 +160,8 @@ class Writer:
 
     def append_sync(self, drafts: Sequence[Draft]) -> list[AnyEvent]:
         """Do as `append` from any thread, blocking it."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("publish_sync in the writer's own thread would wait for itself")
         ticket = _ThreadTicket(drafts)
         self._put(ticket)
         return ticket.wait()
@@ -163,6 +169,13 @@ class Writer:
     def call(self, function: Callable[[], object]) -> None:
         """Have the writer's thread call a function between two batches."""
         self._put(function)
+
+    def stop(self) -> None:
+        """Refuse further tickets, and have the thread end when those that are queued are appended."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
 
     def flush(self) -> None:
         """Refuse further tickets, and append those that are queued. Blocks until that is done."""
@@ -174,13 +187,12 @@ class Writer:
 
     def close(self) -> None:
         """Append what is queued, then end the thread. Blocks until it has ended."""
-        with self._closing:
-            if not self._closed:
-                self._closed = True
-                self._queue.put(None)
+        self.stop()
         self._thread.join()
 
     def _put(self, item: Ticket | Callable[[], object]) -> None:
+        if os.getpid() != self._process:
+            raise BusClosed  # the thread did not come along into the forked process
         with self._closing:
             if self._closed or (self._flushed and isinstance(item, Ticket)):
                 raise BusClosed
@@ -195,13 +207,10 @@ class Writer:
         tickets: list[Ticket] = []
         events = 0
         item = self._queue.get()
-        while item is not None:
-            if isinstance(item, Ticket):
-                if item.claim():
-                    tickets.append(item)
-                    events += len(item.drafts)
-            else:
-                _call(item)
+        while isinstance(item, Ticket):
+            if item.claim():
+                tickets.append(item)
+                events += len(item.drafts)
             if events >= MAX_BATCH:
                 break
             try:
@@ -210,19 +219,26 @@ class Writer:
                 break
         if tickets:
             self._append(tickets)
+        if callable(item):  # what was asked for after these tickets is done after them
+            _call(item)
         return item is not None
 
     def _append(self, tickets: list[Ticket]) -> None:
+        """Append a batch and wake who waits, whatever happens: the thread must go on."""
         try:
             outcomes = self._log.append([ticket.drafts for ticket in tickets])
-        except Exception as error:
+            if len(outcomes) != len(tickets):
+                raise AppendUnknown(f"the log gave {len(outcomes)} outcomes for {len(tickets)} groups")
+        except BaseException as error:
             for ticket in tickets:
-                ticket.settle(error)
+                ticket.settle(error if isinstance(error, Exception) else AppendUnknown(repr(error)))
         else:
             for ticket, outcome in zip(tickets, outcomes, strict=True):
                 ticket.settle(outcome)
-            self._on_stored([event for events in outcomes if isinstance(events, list) for event in events])
-        _wake(tickets)
+            stored = [event for events in outcomes if isinstance(events, list) for event in events]
+            _call(lambda: self._on_stored(stored))
+        finally:
+            _wake(tickets)
 
 
 def _wake(tickets: list[Ticket]) -> None:

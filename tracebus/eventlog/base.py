@@ -24,6 +24,7 @@ from tracebus.committed import Committed
 from tracebus.event import TraceEvent
 from tracebus.ids import new_ulid
 from tracebus.payload import EventPayload, UntypedPayload
+from tracebus.times import to_timestamp
 
 AnyEvent = TraceEvent[EventPayload | UntypedPayload]
 
@@ -75,7 +76,7 @@ class RunSummary:
 class EventQuery:
     """Which events to read; what is None, or empty, does not limit.
 
-    `since` and `until` bound the timestamp, RFC 3339 in UTC: from `since`, and before `until`.
+    `since` and `until` bound the timestamp, RFC 3339 text: from `since`, and before `until`.
     `after` is a position: only events behind it.
     """
 
@@ -91,6 +92,12 @@ class EventQuery:
     until: str | None = None
     after: int = 0
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("since", "until"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, to_timestamp(value))
 
 
 class EventLog(Protocol):

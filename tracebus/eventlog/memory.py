@@ -77,6 +77,7 @@ class MemoryEventLog(EventLog):
 
     def _store(self, draft: Draft, event: AnyEvent) -> None:
         event._position = len(self._events) + 1
+        event = event.copy()  # what the publisher was given is the publisher's
         self._events.append(event)
         self._runs.setdefault(event.run_id, []).append(event)
         if event.key is not None:
@@ -100,7 +101,7 @@ class MemoryEventLog(EventLog):
                 return
             if _matches(event, query) and (runs_of_user is None or event.run_id in runs_of_user):
                 found += 1
-                yield event
+                yield event.copy()
 
     def runs(
         self, *, workflow_id: str | None = None, tenant_id: str | object | None = ANY_TENANT

@@ -81,7 +81,7 @@ class SqliteEventLog(EventLog):
     ) -> None:
         if os.fspath(path) in (":memory:", ""):
             raise ValueError("path: expected a file, for each connection has its own :memory:")
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self._name = name
         self._new_algorithm = check_algorithm(digest_algorithm)
         self._clock = clock
@@ -101,12 +101,14 @@ class SqliteEventLog(EventLog):
 
     @property
     def origin(self) -> str:
-        self.open()
+        if not self._origin:
+            self.open()
         return self._origin
 
     @property
     def digest_algorithm(self) -> str:
-        self.open()
+        if not self._origin:
+            self.open()
         return self._algorithm
 
     def open(self) -> None:
@@ -117,9 +119,13 @@ class SqliteEventLog(EventLog):
                 taken out, or the file system cannot do write-ahead logging.
             EventLogUnavailable: It cannot be opened, is locked, or is not there and `read_only`.
         """
+        if self._connection is not None:
+            return  # without the lock, which a writer holds while it appends
         with self._lock:
             if self._connection is not None:
                 return
+            if self._origin and not self.path.exists():
+                raise EventLogUnavailable(f"{self.path}: the file of log {self._origin} is gone")
             if self._read_only and not self.path.is_file():
                 raise EventLogUnavailable(f"{self.path}: there is no such event log")
             with _translated(self.path):
@@ -136,9 +142,10 @@ class SqliteEventLog(EventLog):
             self._connection = connection
 
     def _connect(self) -> sqlite3.Connection:
-        uri = self.path.absolute().as_uri()
+        uri = self.path.as_uri()
         if not self._read_only:
-            return self._connect_to(uri)
+            # A log that was there is never made anew: it would be another one.
+            return self._connect_to(f"{uri}?mode={'rw' if self._origin else 'rwc'}")
         connection = self._connect_to(f"{uri}?mode=ro")
         try:
             connection.execute("PRAGMA user_version")
@@ -178,6 +185,10 @@ class SqliteEventLog(EventLog):
         row = connection.execute("SELECT origin, digest_algorithm FROM log").fetchone()
         if row is None or not is_origin(row[0]) or row[1] not in ALGORITHMS:
             raise EventLogRefused(f"{self.path}: table log does not say whose log this is; it was altered")
+        if self._origin not in ("", row[0]):
+            raise EventLogRefused(
+                f"{self.path}: is log {row[0]}, was {self._origin} when it was opened first"
+            )
         self._origin, self._algorithm = row
         self._sealer = Sealer(self._origin, self._algorithm, clock=self._clock, new_id=self._new_id)
         self._data_version = -1
