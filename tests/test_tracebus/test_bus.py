@@ -1,9 +1,11 @@
 """The bus: publish, runs, turns, keys, and what may go wrong."""
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tracebus import (
     EventLogUnavailable,
     EventPayload,
     EventQuery,
+    Interrupted,
     KeyConflict,
     MemoryEventLog,
     NoActiveRun,
@@ -552,3 +555,109 @@ async def test_explicit_end(log: EventLog) -> None:
         await run.finish("failed", reason="policy")
     *_, last = await events(log)
     assert RunCompleted(outcome="failed", reason="policy") == last.payload
+
+
+async def test_cancelled_at_the_end(log: EventLog) -> None:
+    """A run, and a turn, that are cancelled by their very last statement get their ends."""
+    async with TraceEventBus(log) as bus:
+        with anyio.CancelScope() as scope:
+            async with bus.run() as run, run.turn():
+                scope.cancel()
+    expected = ["run_started", "turn_started", "turn_completed", "run_completed"]
+    assert expected == await types(log)
+
+
+async def test_cancelled_at_the_beginning(log: EventLog) -> None:
+    """A run that is cancelled while it begins is not in the log, or has its end."""
+    async with TraceEventBus(log) as bus:
+        for _ in range(20):
+            async with anyio.create_task_group() as tasks:
+
+                async def begin() -> None:
+                    async with bus.run():
+                        await anyio.sleep_forever()
+
+                tasks.start_soon(begin)
+                await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+    runs = await anyio.to_thread.run_sync(lambda: list(log.runs()))
+    assert {"closed"} >= {run.status for run in runs}
+
+
+@pytest.mark.parametrize("payload", [RunCompleted(outcome="failed"), Interrupted(reason="lunch")])
+async def test_published_ends(log: EventLog, payload: EventPayload) -> None:
+    """A run that was ended or suspended by publishing the event is left as it is."""
+    async with TraceEventBus(log) as bus, bus.run():
+        await bus.publish(payload)
+    assert ["run_started", payload.type] == await types(log)
+
+
+class ShortLog(MemoryEventLog):
+    """A log of somebody's that loses count."""
+
+    def append(self, groups: Any) -> Any:
+        return super().append(groups)[1:]
+
+
+async def test_a_log_that_breaks_its_word() -> None:
+    """A log that returns too little hangs nobody: publishers are told that nothing is known."""
+    with anyio.fail_after(5):
+        async with TraceEventBus(ShortLog()) as bus:
+            for _ in range(2):
+                with pytest.raises(AppendUnknown, match="0 outcomes for 1 groups"):
+                    await bus.start_run()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.blocking_ok
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+async def test_fork(log: EventLog) -> None:
+    """In a forked process, which has no writer, publishing is refused, and does not hang."""
+    async with TraceEventBus(log) as bus, bus.run() as run:
+        child = os.fork()
+        if child == 0:
+            try:
+                bus.publish_sync(ToolProposed(tool="x"), run=run)
+            except BusClosed:
+                os._exit(7)
+            os._exit(1)
+        _, status = await anyio.to_thread.run_sync(os.waitpid, child, 0)
+    assert 7 == os.waitstatus_to_exitcode(status)
+
+
+async def test_each_publisher_has_its_own_error() -> None:
+    """Publishers that one failure meets raise exceptions of their own."""
+    failing = FailingLog()
+    errors: list[Exception] = []
+    async with TraceEventBus(failing) as bus, bus.run() as run:
+
+        async def work() -> None:
+            try:
+                await bus.publish(ToolProposed(tool="x"), run=run)
+            except EventLogUnavailable as error:
+                errors.append(error)
+
+        failing.error = EventLogUnavailable("disk full")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(work)
+    assert len(errors) == len({id(error) for error in errors}) > 0
+
+
+async def test_key_of_a_start_needs_a_run_id(log: EventLog) -> None:
+    """A key without a run id could never be repeated, and is refused."""
+    async with TraceEventBus(log) as bus:
+        with pytest.raises(ValueError, match="run_id"):
+            await bus.start_run(key="k")
+
+
+async def test_extreme_times(log: EventLog) -> None:
+    """A time at the edge of what Python knows is written in full, or refused."""
+    async with TraceEventBus(log) as bus, bus.run():
+        first = datetime.min.replace(tzinfo=UTC)
+        event = await bus.publish(ToolProposed(tool="x"), occurred_at=first)
+        with pytest.raises(ValueError, match="out of range"):
+            await bus.publish(
+                ToolProposed(tool="x"), occurred_at=first.replace(tzinfo=timezone(timedelta(hours=2)))
+            )
+    assert "0001-01-01T00:00:00.000000000Z" == event.occurred_at

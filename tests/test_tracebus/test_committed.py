@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from evidence import NotCanonicalizable, canonical
 from evidence.disclosure import digest_of, open_payload
@@ -272,3 +273,52 @@ def test_member_digest_names_the_disclosure() -> None:
     assert digest.startswith("sha256:")
     with pytest.raises(LookupError, match="result"):
         seal(committed).member_digest("result")
+
+
+def test_marks_within_a_union() -> None:
+    """A member marked before it is made optional is sensitive all the same."""
+
+    class Optional(EventPayload, type="acme.optional"):
+        """Marked within."""
+
+        name: Sensitive[str] | None = None
+
+    assert b"Kim" not in commit(Optional(name="Kim")).payload
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        (list[Sensitive[str]], ...),
+        (dict[str, Sensitive[str]], ...),
+        (list[FreeForm], ...),
+        (BaseModel, ...),
+        (int | None, 100),
+    ],
+    ids=str,
+)
+def test_what_would_not_be_seen_is_refused(annotation: Any, default: Any) -> None:
+    """A mark below the top, a model without marks, and a None that would read back as a default."""
+    with pytest.raises(TypeError, match=r"Wrong\.member"):
+        type(
+            "Wrong",
+            (EventPayload,),
+            {"__annotations__": {"member": annotation}, "member": default, "__module__": __name__},
+            type="acme.wrong",
+        )
+
+
+def test_a_subclass_needs_a_type() -> None:
+    """A class that only inherits its type is refused, for it would not be read back."""
+
+    class Express(Delivered):
+        """Sooner."""
+
+    with pytest.raises(TypeError, match="type of its own"):
+        commit(Express(parcel="1"))
+
+
+def test_huge_integers_are_recorded() -> None:
+    """An integer that Python writes in no decimal text is recorded, and what is beside it stays."""
+    read = seal(commit(Delivered(parcel="1", receipt={"n": 10**5000, "ok": True}))).payload.receipt
+    assert (hex(10**5000), True) == (read["n"], read["ok"])

@@ -1,6 +1,6 @@
 """Delivery: sinks get what is durable, in order, at least once, and hurt nobody."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -142,3 +142,75 @@ async def test_names_must_differ() -> None:
     """Two sinks of one name would share a cursor, and are refused."""
     with pytest.raises(ValueError, match="different names"):
         TraceEventBus(MemoryEventLog(), [CapturingSink(), CapturingSink()])
+
+
+class Cancelling(CapturingSink):
+    """A sink in which something that it waits for was cancelled."""
+
+    async def write(self, batch: Sequence[AnyEvent]) -> None:
+        await super().write(batch)
+        if len(self.batches) == 1:
+            raise _cancelled()
+
+    async def aclose(self) -> None:
+        raise RuntimeError("cannot close")
+
+
+def _cancelled() -> BaseException:
+    cls = anyio.get_cancelled_exc_class()
+    return cls._create(source="unknown") if hasattr(cls, "_create") else cls()
+
+
+async def test_a_sink_cannot_cancel_the_publisher() -> None:
+    """A cancellation within a sink, and a sink that cannot close, concern that sink alone."""
+    sink, good = Cancelling("bad"), CapturingSink("good")
+    async with TraceEventBus(MemoryEventLog(), [sink, good]) as bus:
+        ids = await publish(bus, 3)
+        while bus.sinks[0].lag:  # noqa: ASYNC110 (a status sets no event)
+            await anyio.sleep(0.01)
+    assert bus.sinks[0].failures > 0
+    assert ids == [event.id for event in good.events[1:-1]]
+    assert good.closed
+
+
+class Forgetful(MemoryEventLog):
+    """A log whose reads fail with anything at all."""
+
+    def query(self, query: object) -> Iterator[AnyEvent]:
+        raise OSError("cannot read")
+
+
+async def test_a_log_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a sink has fallen behind and the log cannot be read, publishing goes on."""
+    monkeypatch.setattr(delivery_module, "BUFFER_EVENTS", 1)
+    async with TraceEventBus(Forgetful(), [CapturingSink()], drain_timeout=0.1) as bus:
+        await publish(bus, 10)
+    assert bus.sinks[0].failures > 0
+
+
+async def test_cursor_is_saved_when_the_drain_times_out() -> None:
+    """What a sink has confirmed is remembered, though it hangs on the rest when the bus closes."""
+
+    class Once(CapturingSink):
+        async def write(self, batch: Sequence[AnyEvent]) -> None:
+            if self.batches:
+                await anyio.sleep_forever()
+            await super().write(batch)
+
+    log, sink = MemoryEventLog(), Once(durable=True)
+    async with TraceEventBus(log, [sink], drain_timeout=0.1) as bus:
+        await publish(bus, 1)
+        while not sink.events:  # noqa: ASYNC110 (the sink sets no event)
+            await anyio.sleep(0.01)
+        await publish(bus, 1)
+    assert len(sink.events) == log.load_cursor(sink.name)
+
+
+async def test_sinks_share_nothing_that_changes() -> None:
+    """What a publisher or a sink does to a payload's values, another sink does not see."""
+    sink = CapturingSink()
+    async with TraceEventBus(MemoryEventLog(), [sink]) as bus, bus.run():
+        event = await bus.publish(ToolProposed(tool="x", arguments={"amount": 5000}))
+        event.payload.arguments["amount"] = 1
+    assert {"amount": 5000} == sink.events[1].opened()["arguments"]
+    assert {"amount": 5000} == sink.events[1].payload.arguments  # type: ignore[union-attr]

@@ -191,3 +191,43 @@ def test_failed_batch_leaves_nothing(path: Path) -> None:
     (event,) = events_of(log.append([[draft()]])[0])
     log.close()
     assert (3, 4) == (event.seq, event.position)
+
+
+def test_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log stays the one that it was when the process changes its folder."""
+    monkeypatch.chdir(tmp_path)
+    log = SqliteEventLog("trace.db")
+    events_of(log.append([[started()]])[0])
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    log.close()
+    assert 1 == log.last_position()
+    log.close()
+    assert [] == list(other.iterdir())
+
+
+def test_a_log_is_not_made_anew(path: Path) -> None:
+    """Where the file was deleted, every further use is refused; another log is not begun in its place."""
+    log = SqliteEventLog(path)
+    events_of(log.append([[draft()]])[0])
+    for file in path.parent.iterdir():
+        file.unlink()
+    for _ in range(2):
+        with pytest.raises(EventLogUnavailable, match="gone"):
+            log.append([[draft()]])
+    with pytest.raises(EventLogUnavailable):
+        log.last_position()
+    log.close()
+    assert not path.exists()
+
+
+def test_times_in_queries(path: Path) -> None:
+    """Bounds are RFC 3339 in any form and zone."""
+    log = SqliteEventLog(path)
+    (first, *_) = log.query(EventQuery())
+    second = first.timestamp[:19] + "Z"
+    found = len(list(log.query(EventQuery(since=second))))
+    none = list(log.query(EventQuery(until=second)))
+    log.close()
+    assert (3, []) == (found, none)
