@@ -14,7 +14,7 @@ stamp := $(venv)/.complete
 help:
 	@echo 'tracebus: start here'
 	@echo
-	@echo '  make demo          record a workflow, seal it, verify it, and see a changed copy refused'
+	@echo '  make demo          payments, the evidence of them, and eight attempts to cheat'
 	@echo '  make test          run the tests       make test ARGS="-k chain -x"'
 	@echo '  make lint          ruff check, ruff format --check, mypy'
 	@echo '  make requirements  pin again after a change in pyproject.toml; UPGRADE=1 raises every pin'

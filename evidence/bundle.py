@@ -82,8 +82,9 @@ class EvidenceBundle:
     def to_dsse(self) -> dict[str, Any]:
         """Return the bundle's signature as a DSSE envelope over an in-toto Statement.
 
-        Any DSSE tool verifies it. That shows that the key's owner signed this contentHash and this
-        workflow head; it does not show that the events are what they hash to.
+        Any DSSE tool verifies it, given the public key under its `keyId`. That shows that the key's
+        owner signed this contentHash and this workflow head; it does not show that the events are what
+        they hash to.
         """
         signature = self._tree["signature"]
         return to_dsse(statement_of(self._tree), signature["keyId"], signature["value"])

@@ -63,6 +63,8 @@ class Withholding:
         if not is_text(self.reason):
             raise ValueError("withholding: expected a reason of 1-1024 characters; the bundle states it")
         for pattern in self.patterns:
+            if not all(pattern.split(":", 1)):
+                raise ValueError(f"withholding: expected type or type:member, found {pattern!r:.80}")
             if pattern in KEPT:
                 raise ValueError(f"withholding: a bundle always shows the payload of {pattern}")
 
@@ -207,7 +209,7 @@ class _Selection:
         except LogDamaged:
             raise
         except EvidenceError as error:
-            raise LogDamaged(place, str(error)) from error
+            raise LogDamaged(place, str(error).removeprefix(f"{place}: ")) from error
 
     def _erased_by(self, event_id: str, digests: list[str] | None) -> str | None:
         """Return the event that records that a payload, or these disclosures of it, were erased."""

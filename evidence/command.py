@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 from evidence.canonical import MAX_BYTES
+from evidence.digest import is_digest
 from evidence.errors import (
     EvidenceError,
     Incomplete,
@@ -82,6 +83,8 @@ def verify(request: Request, headline: Headline = _print_plain) -> int:
 
 
 def _verify(request: Request) -> VerificationReport:
+    if request.head is not None and not is_digest(request.head):
+        raise MalformedInput("--head", f"expected a workflow head, sha256:…, found {request.head!r:.80}")
     return verify_evidence_bundle(
         _read(request.bundle, MAX_BYTES),
         _read_key(request),
@@ -122,6 +125,8 @@ def read_shared_secret(path: str) -> SharedSecret:
 def _read(path: str, most: int) -> bytes:
     """Read a file, or standard input, and no more of it than may be."""
     if path == "-":
+        if sys.stdin is None:
+            raise MalformedInput("standard input", "is closed")
         data = sys.stdin.buffer.read(most + 1)
     else:
         with open(path, "rb") as file:
@@ -174,7 +179,7 @@ def guarded(run: Callable[[], int]) -> int:
     """Run a command; return its exit code, also when it is interrupted or nobody reads its output."""
     try:
         code = run()
-        sys.stdout.flush()
+        _flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -183,6 +188,12 @@ def guarded(run: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     return code
+
+
+def _flush() -> None:
+    """Write what is buffered; a standard output that was closed takes nothing, and has nothing."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 # Output
@@ -221,7 +232,8 @@ def _describe(report: VerificationReport, request: Request) -> Iterator[str]:
 def _kept_back(report: VerificationReport) -> Iterator[tuple[str, str]]:
     shown = report.shown
     yield "shown", _count(shown.payloads, shown.disclosures)
-    yield "withheld", _count(shown.withheld_payloads, shown.withheld_disclosures)
+    withheld = _count(shown.withheld_payloads, shown.withheld_disclosures)
+    yield "withheld", "; ".join([withheld, *report.reasons])
     yield "erased", _count(shown.erased_payloads, shown.erased_disclosures)
     removed = _count(shown.removed_payloads, shown.removed_disclosures)
     yield "removed", removed if removed == "nothing" else f"{removed}, after signing"

@@ -80,6 +80,7 @@ class VerificationReport:
     """The outcome of verifying a bundle that did not fail.
 
     `verdict` is ``verified``, or ``incomplete`` or ``unverifiable`` where the caller accepts those.
+    `reasons` are those that the signer gives for what is withheld.
     `completeness` says on whose word the workflow is whole. `notes` are what a reader should know
     and that fails nothing: clocks that stepped back, proofs of an unknown kind, an HMAC.
     `events` are read from the very bytes that were verified.
@@ -97,6 +98,7 @@ class VerificationReport:
     workflow_head: str
     runs: tuple[VerifiedRun, ...]
     shown: Shown
+    reasons: tuple[str, ...]
     completeness: str
     notes: tuple[str, ...]
     events: tuple[VerifiedEvent, ...]
@@ -108,7 +110,20 @@ class VerificationReport:
         events = _plural(len(self.events), "event")
         return printable(
             f"{self.verdict}: workflow {self.workflow_id}{of}, {_plural(len(self.runs), 'run')}, "
-            f"{events}; {self.completeness}"
+            f"{events}; {self._kept_back()}{self.completeness}"
+        )
+
+    def _kept_back(self) -> str:
+        shown = self.shown
+        counts = (
+            ("withheld", shown.withheld_payloads, shown.withheld_disclosures),
+            ("erased", shown.erased_payloads, shown.erased_disclosures),
+            ("removed after signing", shown.removed_payloads, shown.removed_disclosures),
+        )
+        return "".join(
+            f"{_plural(payloads, 'payload')} and {_plural(members, 'member')} {what}; "
+            for what, payloads, members in counts
+            if payloads or members
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,6 +134,7 @@ class VerificationReport:
         return {
             **values,
             "notes": list(self.notes),
+            "reasons": list(self.reasons),
             "headline": self.headline,
             "events": len(self.events),
             "runs": [asdict(run) for run in self.runs],

@@ -310,6 +310,11 @@ class _Verification:
         if "checkpoint" in self.scope:
             self.notes.append("checkpoint cited in the scope: unchecked")
 
+    def _reasons(self) -> tuple[str, ...]:
+        withheld = self.scope["withheld"]
+        listed = [*withheld["payloads"], *withheld["disclosures"]]
+        return tuple(dict.fromkeys(entry["reason"] for entry in listed))
+
     def report(self, verdict: Verdict) -> VerificationReport:
         """Return what was found, under this verdict."""
         return VerificationReport(
@@ -328,6 +333,7 @@ class _Verification:
                 for head in self.heads.values()
             ),
             shown=self.shown,
+            reasons=self._reasons(),
             completeness=_COMPLETENESS,
             notes=tuple(self.notes),
             events=tuple(self.events.values()),

@@ -431,10 +431,15 @@ def verify(data, public_key, expected, notes):
     for run_id, (last, _) in runs.items():  # 11
         is_closed = last["type"] == "run_completed"
         require(is_closed, f"incomplete: step 11: run {run_id} has not ended", 3)
+    kept_back = ", ".join(
+        f"{what}: {len(bundle['scope'][what]['payloads'])} payloads and "
+        f"{sum(len(entry['digests']) for entry in bundle['scope'][what]['disclosures'])} disclosures"
+        for what in ("withheld", "erased")
+    )
     tenant = f" of tenant {bundle['tenantId']!a}" if "tenantId" in bundle else ""
     return (
         f"workflow {bundle['workflowId']}{tenant}, runs: {len(runs)}, "
-        f"events: {len(bundle['events'])}, removed after signing: {payloads} payloads and "
+        f"events: {len(bundle['events'])}, {kept_back}, removed after signing: {payloads} payloads and "
         f"{disclosures} disclosures; completeness asserted by the signer"
     )
 

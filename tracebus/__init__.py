@@ -6,8 +6,8 @@
         async with bus.run(workflow_id="transfer-42") as run:
             await bus.publish(ToolProposed(tool="wire", call_id="c1", arguments={"amount": 5000}))
 
-If publish returned, the event is durable, and nothing later can change it unnoticed. What a bundle
-of a workflow is, and how it is verified, is in `evidence`.
+If publish returned, the event is durable, and a later change is found, within the limits that
+SECURITY.md states. What a bundle of a workflow is, and how it is verified, is in `evidence`.
 """
 
 from tracebus import events

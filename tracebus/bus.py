@@ -11,6 +11,7 @@ event sealed before the act.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -30,7 +31,7 @@ from tracebus.eventlog.base import AnyEvent, Draft, EventLog, EventQuery
 from tracebus.events import IdentitySource, PreviousRun, Resumed, RunCompleted, RunStarted
 from tracebus.ids import new_ulid
 from tracebus.payload import EventPayload, UntypedPayload
-from tracebus.run import FINISH_SECONDS, Outcome, Run, RunArguments, bound, resolve
+from tracebus.run import FINISH_SECONDS, Outcome, Run, RunArguments, RunRef, bound, resolve
 from tracebus.sink import Sink
 from tracebus.times import to_timestamp
 from tracebus.writer import Writer
@@ -69,6 +70,8 @@ class TraceEventBus:
     """
 
     def __init__(self, log: EventLog, sinks: Iterable[Sink] = (), *, drain_timeout: float = 10.0) -> None:
+        if isinstance(log, str | os.PathLike):
+            raise TypeError(f"log: expected an event log, such as SqliteEventLog({os.fspath(log)!r})")
         self.log = log
         self._sinks = tuple(sinks)
         self._drain_timeout = drain_timeout
@@ -379,7 +382,7 @@ class TraceEventBus:
 
     async def resume_run(
         self,
-        run_id: str,
+        run: str | RunRef,
         *,
         responder: str | None = None,
         identity_source: IdentitySource | None = None,
@@ -388,7 +391,7 @@ class TraceEventBus:
         """Go on with an open run, also in another process and days later; emits ``resumed``.
 
         Args:
-            run_id: The run.
+            run: The run's id, or its `ref`.
             responder: Who or what made it go on.
             identity_source: How the responder's identity is known.
             reason: Why.
@@ -397,11 +400,11 @@ class TraceEventBus:
             UnknownRun: The log has no such run.
             RunClosed: It has ended.
         """
-        run = await anyio.to_thread.run_sync(self._find_run, run_id)
-        await self.publish(
-            Resumed(responder=responder, identity_source=identity_source, reason=reason), run=run
-        )
-        return run
+        run_id = run if isinstance(run, str) else run["runId"]
+        resumed = await anyio.to_thread.run_sync(self._find_run, run_id)
+        payload = Resumed(responder=responder, identity_source=identity_source, reason=reason)
+        await self.publish(payload, run=resumed)
+        return resumed
 
     async def abandon_run(self, run_id: str, *, reason: str | None = None) -> TraceEvent[RunCompleted]:
         """Close a run that nobody will go on with, such as one whose process died.
@@ -503,6 +506,8 @@ def _is_user_id(value: object) -> bool:
 
 
 def _cause_ids(causes: Sequence[AnyEvent | str]) -> tuple[str, ...]:
+    if isinstance(causes, str | TraceEvent):
+        raise TypeError("causes: expected a list of events or ids, found one")
     ids = tuple(cause if isinstance(cause, str) else cause.id for cause in causes)
     if len(set(ids)) != len(ids) or len(ids) > MAX_CAUSES or not all(map(is_ulid, ids)):
         raise ValueError(f"causes: expected at most {MAX_CAUSES} different event ids, found {ids!r:.200}")

@@ -7,7 +7,7 @@ a whole run, was not cut off: only a bundle, a head or a checkpoint kept elsewhe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -105,10 +105,8 @@ class _Fsck:
             return Fault("torn", place, f"cannot be read on: {error}")
 
     def _read_all(self) -> Fault | None:
-        check_store = getattr(self._log, "check_store", None)
-        if check_store is not None:
-            for reason in check_store():
-                return Fault("torn", "store", reason)
+        for reason in self._ask_store("check_store"):
+            return Fault("torn", "store", reason)
         for event in self._log.scan():
             fault = self._check(event)
             if fault is not None:
@@ -118,7 +116,14 @@ class _Fsck:
                 self._progress(self._events)
         self._end_run()
         self._progress(self._events)
+        for reason in self._ask_store("check_leftovers"):
+            return Fault("missing", "store", reason)
         return None
+
+    def _ask_store(self, question: str) -> Iterator[str]:
+        """Yield what a log that can check its own store finds wrong with it."""
+        check = getattr(self._log, question, None)
+        return iter(()) if check is None else check()
 
     def _check(self, event: AnyEvent) -> Fault | None:
         header = event.header
@@ -126,7 +131,10 @@ class _Fsck:
         try:
             check_header(header, place)
         except MalformedInput as error:
-            return Fault("changed", place, str(error), event.position)
+            field = error.place.removeprefix(place).strip()
+            return Fault(
+                "changed", place, f"{field}: {error.reason}" if field else error.reason, event.position
+            )
         return self._check_link(event, header, place) or self._check_payload(event, header, place)
 
     def _check_link(self, event: AnyEvent, header: Header, place: str) -> Fault | None:
@@ -147,7 +155,10 @@ class _Fsck:
             named = header.get("parentHash")
             if head is not None and named != head.event_hash:
                 place = f"event {head.seq} of run {head.run_id}"
-                reason = f"its header hashes to {head.event_hash}, the next event names {named}"
+                reason = (
+                    f"its header hashes to {head.event_hash}, and event {seq} names {named} as its "
+                    "parent: one of the two was changed"
+                )
                 return Fault("changed", place, reason, self._head_position)
             return Fault("changed", place, error.reason, event.position)
         self._head_position = event.position
@@ -175,7 +186,8 @@ class _Fsck:
         except MalformedInput:
             return Fault("changed", place, "its payload is not canonical JSON", event.position)
         except EvidenceError as error:
-            return Fault("changed", place, f"its disclosures: {error}", event.position)
+            reason = str(error).removeprefix(f"{place}: ")
+            return Fault("changed", place, f"its disclosures: {reason}", event.position)
         for digest in hidden:
             if not self._is_erased(event, [digest]):
                 reason = f"the disclosure of {digest} is gone, and no event records why"

@@ -83,7 +83,7 @@ class Run:
 
     @property
     def ref(self) -> RunRef:
-        """The run as plain JSON, for another process to `resume_run`."""
+        """The run as plain JSON, for another process to give to `resume_run`."""
         ref = RunRef(log=self._bus.log.origin, runId=self.run_id, workflowId=self.workflow_id)
         if self.tenant_id is not None:
             ref["tenantId"] = self.tenant_id

@@ -49,13 +49,37 @@ def test_withholds_and_says_what(cli: Cli, log: Path, key: Path, tmp_path: Path)
 
 
 def test_warns_of_a_pattern_that_matches_nothing(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
-    """A slip in a pattern is told on stderr, for it lets out what should stay."""
+    """A pattern with a wildcard that matches nothing is told on stderr: it may be a slip."""
     result = cli(
         *("export", "transfer-42", "-o", tmp_path / "b", "--key", key, "--log", log),
-        *("--withhold", "tool_executd:*", "--withhold", "*:userId", "--reason", "privacy"),
+        *("--withhold", "tool_executd*:*", "--withhold", "*:userId", "--reason", "privacy"),
     )
     assert (0, 1) == (result.exit_code, len(result.stderr.splitlines()))
-    assert "tool_executd:* matches nothing" in result.stderr
+    assert "tool_executd*:* matches nothing" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "slip", ["tool_executd:*", "tool_executed:argumens", "run_started:user_id", "", "x:"]
+)
+def test_a_slip_in_a_pattern_is_refused(cli: Cli, log: Path, key: Path, tmp_path: Path, slip: str) -> None:
+    """A type or a member that there is not is refused, for it would let out what should stay."""
+    result = cli(
+        *("export", "transfer-42", "-o", tmp_path / "b", "--key", key, "--log", log),
+        *("--withhold", slip, "--reason", "privacy"),
+    )
+    assert (2, False) == (result.exit_code, (tmp_path / "b").exists())
+
+
+def test_only_a_bundle_is_replaced(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
+    """A bundle is replaced by a newer one; the log, a key, or any other file is not."""
+    other = tmp_path / "notes.txt"
+    other.write_text("mine")
+    out = tmp_path / "b.json"
+    before = [path.read_bytes() for path in (log, key, other)]
+    arguments = ("export", "transfer-42", "--key", key, "--log", log, "-o")
+    codes = [cli(*arguments, path).exit_code for path in (out, out, log, key, other)]
+    assert [0, 0, 2, 2, 2] == codes
+    assert before == [path.read_bytes() for path in (log, key, other)]
 
 
 def test_dash_is_standard_output(cli: Cli, log: Path, key: Path) -> None:

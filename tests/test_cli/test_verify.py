@@ -172,7 +172,7 @@ def test_counts_what_is_withheld_and_removed(
     cli("export", "transfer-42", "-o", path, "--key", key, "--log", log, *withheld)
     change(path, lambda tree: tree["events"][1].pop("payload"))
     shown = verify(path).stdout
-    assert "withheld       0 payloads, 1 sensitive member\n" in shown
+    assert "withheld       0 payloads, 1 sensitive member; privacy\n" in shown
     assert "removed        1 payload, 0 sensitive members, after signing\n" in shown
 
 

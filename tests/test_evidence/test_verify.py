@@ -74,6 +74,7 @@ def test_a_report_says_what_was_verified() -> None:
         "workflow_head": EvidenceBundle.from_json(SIMPLE).workflow_head(),
         "completeness": "completeness asserted by the signer",
         "notes": [],
+        "reasons": [],
         "headline": "verified: workflow transfer-42 of tenant acme, 1 run, 5 events; "
         "completeness asserted by the signer",
         "events": 5,
@@ -421,7 +422,7 @@ def test_a_very_deep_caller_gets_a_refusal(where: bytes) -> None:
 def test_many_erasures_take_time_in_proportion() -> None:
     """Ten times as many erased members take about ten times as long."""
     seconds = []
-    for count in (200, 2000):
+    for count in (400, 4000):
         log = HandLog()
         log.add("r", "run_started")
         names = {f"n{i}": i for i in range(count)}
@@ -436,10 +437,13 @@ def test_many_erasures_take_time_in_proportion() -> None:
             {"eventId": subject, "digests": [d], "by": by} for d in digests
         ]
         data = canonical.dumps(resign(tree))
-        start = time.perf_counter()
-        verify_evidence_bundle(data, KEY)
-        seconds.append(time.perf_counter() - start)
-    assert seconds[1] < 30 * seconds[0]
+        best = float("inf")
+        for _ in range(3):
+            start = time.process_time()
+            verify_evidence_bundle(data, KEY)
+            best = min(best, time.process_time() - start)
+        seconds.append(best)
+    assert seconds[1] < 40 * seconds[0]  # in proportion it is 10 times, in proportion to the square 100
 
 
 MANY: dict[str, Callable[[Tree], Any]] = {

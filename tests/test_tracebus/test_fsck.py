@@ -155,7 +155,15 @@ def test_unreadable_file(path: Path) -> None:
 
 def test_cut_tail_is_not_seen(path: Path) -> None:
     """Fsck alone cannot see that a run's tail was cut off; it counts the run as open."""
-    assert insider(path, "DELETE FROM events WHERE position = 8") is None
+    tail = [f"DELETE FROM {table} WHERE position = 8" for table in ("events", "payloads", "disclosures")]
+    assert insider(path, *tail) is None
+
+
+def test_leftovers_of_a_cut_tail(path: Path) -> None:
+    """A tail that was cut without its payloads is missing."""
+    fault = insider(path, "DELETE FROM events WHERE position = 8")
+    assert fault is not None
+    assert ("missing", "store") == (fault.kind, fault.place)
 
 
 def test_erasure_without_record(path: Path) -> None:

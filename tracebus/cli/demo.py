@@ -33,7 +33,7 @@ _WIDTH = 100
 @click.option("--discard", is_flag=True, help="Delete the files in the end.")
 @json_option
 def command(keep: str | None, discard: bool, as_json: bool) -> int:
-    """Record payments, export one as evidence, verify it, and try to cheat in every way there is.
+    """Record payments, export one as evidence, verify it, and try eight ways to cheat.
 
     An agent's choices and a person's answer are scripted; no model is called, no network used. The
     ledger, the event log, the keys, the bundle and the attempts are real, and stay in a folder that
@@ -46,6 +46,8 @@ def command(keep: str | None, discard: bool, as_json: bool) -> int:
     """
     from tracebus.demo.story import tell
 
+    if keep is not None and discard:
+        raise click.UsageError("--keep and --discard exclude each other")
     folder = _make_folder(keep)
     try:
         outcome = tell(folder)

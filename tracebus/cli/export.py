@@ -19,6 +19,7 @@ from evidence import (
     EvidenceBundler,
     EvidenceSigner,
     HmacSigner,
+    MalformedInput,
     Withholding,
     WorkflowEvent,
 )
@@ -34,6 +35,7 @@ from tracebus.cli._common import (
     tenant_option,
     which_tenant,
 )
+from tracebus.payload import payload_class
 
 
 @click.command("export", cls=PlainCommand)
@@ -123,10 +125,31 @@ def _withholding(patterns: tuple[str, ...], reason: str | None) -> Withholding |
         return None
     if not reason:
         raise click.UsageError("--withhold needs --reason TEXT: the bundle says why something is left out")
+    for pattern in patterns:
+        _check_pattern(pattern)
     try:
         return Withholding(patterns, reason)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--withhold") from None
+
+
+def _check_pattern(pattern: str) -> None:
+    """Refuse what a slip makes of a pattern: a type, or a sensitive member, that there is not.
+
+    Types of users have a dot, and may be unknown here; patterns with a wildcard are warned of where
+    they match nothing.
+    """
+    event_type, _, name = pattern.partition(":")
+    if set(event_type) & set("*?[") or "." in event_type:
+        return
+    cls = payload_class(event_type)
+    if cls is None:
+        raise click.BadParameter(f"there is no event type {event_type}", param_hint="--withhold")
+    members = sorted(member.name for member in cls.members() if member.is_sensitive)
+    if name and not set(name) & set("*?[") and name not in members:
+        has = f"has {', '.join(members)}" if members else "has none"
+        reason = f"{event_type} has no sensitive member {name}; it {has}"
+        raise click.BadParameter(reason, param_hint="--withhold")
 
 
 def _warn_of_unmatched(patterns: Sequence[str], events: Sequence[WorkflowEvent]) -> None:
@@ -208,6 +231,9 @@ def _write(output: str, data: bytes) -> None:
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(path.stat().st_mode):
             raise click.BadParameter(f"{output} is no file; standard output is -", param_hint="--output")
+        if not _is_bundle(path):
+            reason = f"{output} is there, and is no bundle: it is not replaced; name another file"
+            raise click.BadParameter(reason, param_hint="--output")
     if not path.parent.is_dir():
         raise click.BadParameter(f"there is no folder {path.parent}", param_hint="--output")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -222,6 +248,15 @@ def _write(output: str, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _is_bundle(path: Path) -> bool:
+    """Tell whether a file is a bundle that another may replace, and not, say, the log or the key."""
+    try:
+        EvidenceBundle.from_json(path.read_bytes())
+    except MalformedInput:
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -58,7 +58,9 @@ def _report(summary: ImportSummary, log_path: str) -> str:
         f"workflows  {summary.imported} new, {summary.present} there already, "
         f"{summary.completed} completed after an interrupted import",
     ]
-    if not summary.events:
+    if not summary.conversations:
+        lines.append("nothing was added: the file holds no conversation")
+    elif not summary.events:
         lines.append("nothing was added: this file is in the log already")
     if summary.shortened:
         lines.append(

@@ -374,6 +374,11 @@ class SqliteEventLog(EventLog):
         with self._reading() as connection:
             yield from sqlite_schema.faults(connection)
 
+    def check_leftovers(self) -> Iterator[str]:
+        """Yield what is left of events that are gone: payloads and disclosures without one."""
+        with self._reading() as connection:
+            yield from sqlite_schema.leftovers(connection)
+
     def load_cursor(self, sink: str) -> int | None:
         """Return the position that a sink has confirmed."""
         with self._reading() as connection:
@@ -406,8 +411,8 @@ def _translated(path: Path) -> Iterator[None]:
     """Raise SQLite's errors as ours; the one place that knows them."""
     try:
         yield
-    except sqlite3.IntegrityError:
-        raise
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise  # a row that does not fit, which `append` sorts out; a mistake in a call
     except sqlite3.OperationalError as error:
         if "decode to UTF-8" in str(error):
             raise EventLogRefused(f"{path}: {error}; it is damaged") from error

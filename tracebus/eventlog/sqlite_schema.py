@@ -67,6 +67,16 @@ def faults(connection: sqlite3.Connection) -> Iterator[str]:
             yield message
 
 
+def leftovers(connection: sqlite3.Connection) -> Iterator[str]:
+    """Yield which rows belong to events that are not there."""
+    for table in ("payloads", "disclosures"):
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM {table} WHERE position NOT IN (SELECT position FROM events)"
+        ).fetchone()
+        if count:
+            yield f"events are gone, to which {count} rows of {table} belong"
+
+
 def _schema_faults(connection: sqlite3.Connection) -> Iterator[str]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         _create_tables(fresh)
