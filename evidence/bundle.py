@@ -302,8 +302,8 @@ _check_shape_at = _object(
         ),
         "disclosures": _map(_event_id, _array(_is(lambda value: isinstance(value, str), "a disclosure"))),
         "proofs": _is(
-            lambda value: isinstance(value, dict) and len(value) <= MAX_PROOFS,
-            f"an object of at most {MAX_PROOFS} kinds of proof",
+            lambda value: isinstance(value, dict) and len(value) <= MAX_PROOFS and all(map(is_text, value)),
+            f"an object of at most {MAX_PROOFS} kinds of proof, each named in 1-1024 characters",
         ),
     },
     {"tenantId": _name},

@@ -48,9 +48,9 @@ PLAIN: Final[dict[str, frozenset[str]]] = {
 
 
 def missing_plain(event_type: str, payload: Mapping[str, Any]) -> list[str]:
-    """Return which members of `PLAIN` a committed payload of this type does not have itself."""
+    """Return which members of `PLAIN` a committed payload of this type does not have, as text."""
     plain = PLAIN.get(event_type)
-    return sorted(plain - payload.keys()) if plain else []
+    return sorted(name for name in plain if not isinstance(payload.get(name), str)) if plain else []
 
 
 def views(headers: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -146,7 +146,7 @@ def is_disclosures(value):
 
 is_object, is_bool = lambda v: isinstance(v, dict), lambda v: isinstance(v, bool)
 is_count, is_one = lambda v: type(v) is int and v >= 0, lambda v: type(v) is int and v == 1
-is_proofs = lambda v: isinstance(v, dict) and len(v) <= 64  # noqa: E731
+is_proofs = lambda v: isinstance(v, dict) and len(v) <= 64 and all(map(is_text, v))  # noqa: E731
 is_id, is_log = matches(r"[\x20-\x7e]{1,128}"), matches(rf"[!-*,-~]{{1,200}}/{ULID}")
 is_text = matches(r"[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]{1,1024}")
 is_ulid, is_sd_digest = matches(ULID), matches("[A-Za-z0-9_-]{43}")
@@ -313,7 +313,8 @@ def check_payloads(bundle):
         require(whole not in gone, f"step 7: payload of {event_id} is shown, but listed as gone")
         found = sha256(rfc8785.dumps(event["payload"]))
         require(found == event["contentHash"], f"step 7: payload of {event_id} was changed")
-        is_plain = PLAIN.get(event["type"], set()) <= event["payload"].keys()
+        plain = PLAIN.get(event["type"], set())
+        is_plain = all(isinstance(event["payload"].get(name), str) for name in plain)
         require(is_plain, f"step 7: {event_id} does not show what was decided, and by whom")
         opening = Opening(f"step 8: event {event_id}: ", disclosures.get(event_id, []), seen)
         opened[event_id] = opening.open_all(event["payload"])
