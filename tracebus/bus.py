@@ -312,19 +312,7 @@ class TraceEventBus:
 
     # Runs
 
-    async def start_run(
-        self,
-        *,
-        workflow_id: str | None = None,
-        run_id: str | None = None,
-        kind: str = "new",
-        previous: PreviousRun | None = None,
-        tenant_id: str | None = None,
-        agent_id: str | None = None,
-        user_id: str | None = None,
-        started: RunStarted | None = None,
-        key: str | None = None,
-    ) -> Run:
+    async def start_run(self, **started: Unpack[RunArguments]) -> Run:
         """Begin a run, and return the handle to it. Whoever begins it this way has to finish it.
 
         Args:
@@ -343,9 +331,7 @@ class TraceEventBus:
             RunExists: The log has the run already.
             PublishError, EventLogUnavailable, AppendUnknown, ValueError: As `publish`.
         """
-        run, draft = self._new_run(
-            workflow_id, run_id, kind, previous, tenant_id, agent_id, user_id, started, key
-        )
+        run, draft = self._new_run(**started)
         await self._writer.append([draft])
         return run
 
