@@ -12,47 +12,29 @@ event sealed before the act.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Final, TypeVar, Unpack, overload
 
 import anyio
 import anyio.to_thread
 
-from evidence.header import MAX_CAUSES, RISKS, is_id, is_name, is_ulid
-from tracebus.committed import commit
 from tracebus.delivery import Delivery, DeliveryStatus
+from tracebus.drafting import HeaderArguments, draft_event, draft_start
 from tracebus.errors import BusClosed, RunClosed, UnknownRun
 from tracebus.event import TraceEvent
-from tracebus.eventlog.base import AnyEvent, Draft, EventLog, EventQuery
-from tracebus.events import IdentitySource, PreviousRun, Resumed, RunCompleted, RunStarted
-from tracebus.ids import new_ulid
+from tracebus.eventlog.base import AnyEvent, EventLog, EventQuery
+from tracebus.events import IdentitySource, PreviousRun, Resumed, RunCompleted
 from tracebus.payload import EventPayload, UntypedPayload
-from tracebus.run import FINISH_SECONDS, Outcome, Run, RunArguments, RunRef, bound, resolve
+from tracebus.run import FINISH_SECONDS, Outcome, Run, RunArguments, RunRef, bound
 from tracebus.sink import Sink
-from tracebus.times import to_timestamp
 from tracebus.writer import Writer
 
 P = TypeVar("P", bound=EventPayload)
 
 _PAGE: Final = 500
-
-RESERVED_PREFIX: Final = "tracebus:"
-"""Ids that begin so belong to the log itself."""
-
-
-class HeaderArguments(TypedDict, total=False):
-    """What a publisher may say beside the payload; `TraceEventBus.publish` explains it."""
-
-    turn_id: str | None
-    key: str | None
-    causes: Sequence[AnyEvent | str]
-    risk: str | None
-    occurred_at: datetime | str | None
-    agent_id: str | None
 
 
 class TraceEventBus:
@@ -198,7 +180,7 @@ class TraceEventBus:
             AppendUnknown: It cannot be told whether the event is in the log.
             ValueError, TypeError, NotCanonicalizable: The payload or an argument cannot be taken.
         """
-        run, draft = self._draft(payload, type, run, **header)
+        run, draft = draft_event(payload, type, run, **header)
         (event,) = await self._writer.append([draft])
         run.note(event.type)
         return event
@@ -230,7 +212,7 @@ class TraceEventBus:
 
         In an event loop's own thread this stops the loop for as long: there, prefer `publish`.
         """
-        run, draft = self._draft(payload, type, run, **header)
+        run, draft = draft_event(payload, type, run, **header)
         (event,) = self._writer.append_sync([draft])
         run.note(event.type)
         return event
@@ -252,41 +234,11 @@ class TraceEventBus:
             As `publish`.
         """
         items = [item if isinstance(item, tuple) else (item, HeaderArguments()) for item in payloads]
-        drafts = [self._draft(payload, None, run, **header) for payload, header in items]
+        drafts = [draft_event(payload, None, run, **header) for payload, header in items]
         events = await self._writer.append([draft for _, draft in drafts]) if drafts else []
         for (its_run, _), event in zip(drafts, events, strict=True):
             its_run.note(event.type)
         return events
-
-    def _draft(
-        self,
-        payload: Any,
-        event_type: str | None,
-        run: Run | None,
-        *,
-        turn_id: str | None = None,
-        key: str | None = None,
-        causes: Sequence[AnyEvent | str] = (),
-        risk: str | None = None,
-        occurred_at: datetime | str | None = None,
-        agent_id: str | None = None,
-    ) -> tuple[Run, Draft]:
-        """Check and canonicalise; nothing has changed anywhere when this raises."""
-        if isinstance(payload, RunStarted):
-            raise ValueError("run_started: begin runs with run() or start_run(started=…)")
-        run, turn_id = resolve(run, turn_id)
-        return run, Draft(
-            run_id=run.run_id,
-            workflow_id=run.workflow_id,
-            committed=commit(payload, event_type),
-            tenant_id=run.tenant_id,
-            agent_id=_check("agent_id", agent_id, is_name) or run.agent_id,
-            turn_id=_check("turn_id", turn_id, is_id),
-            risk=_check("risk", risk, lambda value: value in RISKS),
-            causes=_cause_ids(causes),
-            key=_check("key", key, is_id),
-            occurred_at=None if occurred_at is None else to_timestamp(occurred_at),
-        )
 
     # Reading
 
@@ -331,40 +283,9 @@ class TraceEventBus:
             RunExists: The log has the run already.
             PublishError, EventLogUnavailable, AppendUnknown, ValueError: As `publish`.
         """
-        run, draft = self._new_run(**started)
+        run, draft = draft_start(self, **started)
         await self._writer.append([draft])
         return run
-
-    def _new_run(
-        self,
-        workflow_id: str | None = None,
-        run_id: str | None = None,
-        kind: str = "new",
-        previous: PreviousRun | None = None,
-        tenant_id: str | None = None,
-        agent_id: str | None = None,
-        user_id: str | None = None,
-        started: RunStarted | None = None,
-        key: str | None = None,
-    ) -> tuple[Run, Draft]:
-        """Return the handle of a run that is to begin, and the draft of its first event."""
-        if key is not None and run_id is None:
-            raise ValueError("key: expected a run_id with it, or the repeated start would begin another run")
-        run_id = f"run-{new_ulid()}" if run_id is None else run_id
-        run = Run(self, run_id, run_id if workflow_id is None else workflow_id, tenant_id, agent_id)
-        _check("run_id", run.run_id, _is_user_id)
-        _check("workflow_id", run.workflow_id, _is_user_id)
-        payload = _run_started(started, kind, previous, user_id)
-        draft = Draft(
-            run_id=run.run_id,
-            workflow_id=run.workflow_id,
-            committed=commit(payload),
-            tenant_id=_check("tenant_id", tenant_id, is_name),
-            agent_id=_check("agent_id", agent_id, is_name),
-            key=_check("key", key, is_id),
-            user_id=payload.user_id,
-        )
-        return run, draft
 
     async def resume_run(
         self,
@@ -438,7 +359,7 @@ class TraceEventBus:
         Raises:
             As `start_run`, and whatever is raised inside.
         """
-        run, draft = self._new_run(**started)
+        run, draft = draft_start(self, **started)
         try:
             await self._writer.append([draft])
             with bound(run):
@@ -471,30 +392,3 @@ class TraceEventBus:
     def bind(self, run: Run) -> AbstractContextManager[Run]:
         """Make a run the one that `publish` uses in this context; begins and ends nothing."""
         return bound(run)
-
-
-def _run_started(
-    started: RunStarted | None, kind: str, previous: PreviousRun | None, user_id: str | None
-) -> RunStarted:
-    given = {"previous": previous, "user_id": user_id, "kind": kind if kind != "new" else None}
-    members = {} if started is None else {name: getattr(started, name) for name in started.model_fields_set}
-    return RunStarted(**members | {name: value for name, value in given.items() if value is not None})
-
-
-def _check(name: str, value: str | None, fits: Any) -> str | None:
-    if value is not None and not fits(value):
-        raise ValueError(f"{name}: {value!r:.80} does not fit; see the header in schemas/event-v1.md")
-    return value
-
-
-def _is_user_id(value: object) -> bool:
-    return is_id(value) and not cast(str, value).startswith(RESERVED_PREFIX)
-
-
-def _cause_ids(causes: Sequence[AnyEvent | str]) -> tuple[str, ...]:
-    if isinstance(causes, str | TraceEvent):
-        raise TypeError("causes: expected a list of events or ids, found one")
-    ids = tuple(cause if isinstance(cause, str) else cause.id for cause in causes)
-    if len(set(ids)) != len(ids) or len(ids) > MAX_CAUSES or not all(map(is_ulid, ids)):
-        raise ValueError(f"causes: expected at most {MAX_CAUSES} different event ids, found {ids!r:.200}")
-    return ids
