@@ -5,9 +5,9 @@ Nothing has changed anywhere when a draft is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from evidence.header import MAX_CAUSES, RISKS, is_id, is_name, is_ulid
 from tracebus.committed import commit
@@ -57,11 +57,11 @@ def draft_event(
         workflow_id=run.workflow_id,
         committed=commit(payload, event_type),
         tenant_id=run.tenant_id,
-        agent_id=_check("agent_id", agent_id, is_name) or run.agent_id,
-        turn_id=_check("turn_id", turn_id, is_id),
-        risk=_check("risk", risk, lambda value: value in RISKS),
+        agent_id=_check("agent_id", agent_id, _NAME) or run.agent_id,
+        turn_id=_check("turn_id", turn_id, _ID),
+        risk=_check("risk", risk, _RISK),
         causes=_cause_ids(causes),
-        key=_check("key", key, is_id),
+        key=_check("key", key, _ID),
         occurred_at=None if occurred_at is None else to_timestamp(occurred_at),
     )
 
@@ -83,16 +83,16 @@ def draft_start(
         raise ValueError("key: expected a run_id with it, or the repeated start would begin another run")
     run_id = f"run-{new_ulid()}" if run_id is None else run_id
     run = Run(bus, run_id, run_id if workflow_id is None else workflow_id, tenant_id, agent_id)
-    _check("run_id", run.run_id, _is_user_id)
-    _check("workflow_id", run.workflow_id, _is_user_id)
+    _check("run_id", run.run_id, _USER_ID)
+    _check("workflow_id", run.workflow_id, _USER_ID)
     payload = _run_started(started, kind, previous, user_id)
     draft = Draft(
         run_id=run.run_id,
         workflow_id=run.workflow_id,
         committed=commit(payload),
-        tenant_id=_check("tenant_id", tenant_id, is_name),
-        agent_id=_check("agent_id", agent_id, is_name),
-        key=_check("key", key, is_id),
+        tenant_id=_check("tenant_id", tenant_id, _NAME),
+        agent_id=_check("agent_id", agent_id, _NAME),
+        key=_check("key", key, _ID),
         user_id=payload.user_id,
     )
     return run, draft
@@ -106,14 +106,23 @@ def _run_started(
     return RunStarted(**members | {name: value for name, value in given.items() if value is not None})
 
 
-def _check(name: str, value: str | None, fits: Any) -> str | None:
+_Rule = tuple[Callable[[object], bool], str]
+"""What a value must fulfil, and how to say so."""
+
+_ID: Final[_Rule] = (is_id, "1-128 printable ASCII characters")
+_NAME: Final[_Rule] = (is_name, "1-256 bytes, in Unicode form NFC, without control characters")
+_RISK: Final[_Rule] = (lambda value: value in RISKS, ", ".join(RISKS))
+_USER_ID: Final[_Rule] = (
+    lambda value: is_id(value) and not str(value).startswith(RESERVED_PREFIX),
+    f"1-128 printable ASCII characters that do not begin with {RESERVED_PREFIX}",
+)
+
+
+def _check(name: str, value: str | None, rule: _Rule) -> str | None:
+    fits, expected = rule
     if value is not None and not fits(value):
-        raise ValueError(f"{name}: {value!r:.80} does not fit; see the header in schemas/event-v1.md")
+        raise ValueError(f"{name}: expected {expected}, found {value!r:.80}")
     return value
-
-
-def _is_user_id(value: object) -> bool:
-    return is_id(value) and not cast(str, value).startswith(RESERVED_PREFIX)
 
 
 def _cause_ids(causes: Sequence[AnyEvent | str]) -> tuple[str, ...]:
