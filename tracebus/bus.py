@@ -41,8 +41,8 @@ class TraceEventBus:
     """Publishes events into an event log, and passes them on to sinks.
 
     Use it as an async context manager, in asyncio or trio. Inside, any task and any thread may
-    publish. Leaving it appends what is queued, and gives sinks `drain_timeout` seconds to take what
-    is left; the log stays usable.
+    publish. Leaving it appends what is queued, gives sinks `drain_timeout` seconds to take what is
+    left, and closes the log, which opens again when it is used.
 
     Args:
         log: The event log.
@@ -106,6 +106,7 @@ class TraceEventBus:
             for delivery in self._deliveries:
                 delivery.save_cursor()
             await anyio.to_thread.run_sync(writer.close)
+            await anyio.to_thread.run_sync(self.log.close)
             for delivery in self._deliveries:
                 with anyio.move_on_after(self._drain_timeout):
                     await delivery.aclose()

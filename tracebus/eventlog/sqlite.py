@@ -119,10 +119,10 @@ class SqliteEventLog(EventLog):
                 taken out, or the file system cannot do write-ahead logging.
             EventLogUnavailable: It cannot be opened, is locked, or is not there and `read_only`.
         """
-        if self._connection is not None:
+        if self._is_open():
             return  # without the lock, which a writer holds while it appends
         with self._lock:
-            if self._connection is not None:
+            if self._is_open():
                 return
             if self._origin and not self.path.exists():
                 raise EventLogUnavailable(f"{self.path}: the file of log {self._origin} is gone")
@@ -139,7 +139,13 @@ class SqliteEventLog(EventLog):
             except BaseException:
                 connection.close()
                 raise
-            self._connection = connection
+            if self._read_only:
+                connection.close()  # each reader has a connection of its own
+            else:
+                self._connection = connection
+
+    def _is_open(self) -> bool:
+        return self._connection is not None or (self._read_only and self._origin != "")
 
     def _connect(self) -> sqlite3.Connection:
         uri = self.path.as_uri()
@@ -205,7 +211,8 @@ class SqliteEventLog(EventLog):
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A connection of its own for one reader, so that readers and the writer never wait."""
-        self.open()
+        if not self._origin:
+            self.open()
         with _translated(self.path):
             connection = self._connect()
         with closing(connection), _translated(self.path):
