@@ -579,8 +579,9 @@ async def test_an_edited_file_is_refused(name: str, tmp_path: Path) -> None:
     await record(log)
     log.close()
     edit(path, EDITS[name])
+    source = SqliteEventLog(path, read_only=True)
     with pytest.raises(LogDamaged):
-        await EvidenceBundler(SqliteEventLog(path), SIGNER).bundle("transfer-42", tenant="acme")
+        await EvidenceBundler(source, SIGNER).bundle("transfer-42", tenant="acme")
 
 
 # What is signed
