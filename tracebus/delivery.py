@@ -105,7 +105,10 @@ class Delivery:
         self._wake.set()
 
     async def drain(self) -> None:
-        """Have `run` return once everything stored so far is delivered, and wait for that."""
+        """Have `run` return once everything stored so far is delivered, and wait for that.
+
+        The cursor is for the caller to save, who has to do so also where this takes too long.
+        """
         self._closing = True
         self._wake.set()
         await self._drained.wait()
@@ -123,7 +126,6 @@ class Delivery:
             if batch:
                 await self._write(batch)
             elif self._closing:
-                self.save_cursor()
                 self._drained.set()
                 return
             else:
