@@ -187,7 +187,7 @@ def _may_hold_other_number(outside: bytes) -> bool:
 
 def _holds_unsafe_integer(text: bytes) -> bool:
     outside = b"".join(_split_at_strings(text)[::2])
-    return any(abs(int(number)) >= 2**53 for number in _INTEGER.findall(outside) if len(number) >= 16)
+    return any(abs(int(number)) >= 2**53 for number in _INTEGER.findall(outside))
 
 
 def _split_at_strings(text: bytes) -> list[bytes]:

@@ -91,11 +91,11 @@ def disclose(name: str | None, value: object, salt: str | None = None) -> tuple[
     """Make a disclosure of a member, or of an element (`name` None); return its text and digest.
 
     Raises:
-        NotCanonicalizable: The value has no canonical form.
+        NotCanonicalizable: The value has no canonical form that a reader would take.
     """
     salt = salt or new_salt()
     parts = [salt, value] if name is None else [salt, name, value]
-    text = encode_base64url(canonical.dumps(parts))
+    text = encode_base64url(canonical.dumps_readable(parts, max_depth=canonical.MAX_DEPTH))
     return text, digest_of(text)
 
 

@@ -28,7 +28,16 @@ from pydantic_core import to_jsonable_python
 
 from evidence import canonical
 from evidence.digest import sha256
-from evidence.disclosure import RESERVED, SALT, SD, digest_of, encode_base64url, new_salt, open_payload
+from evidence.disclosure import (
+    RESERVED,
+    SALT,
+    SD,
+    digest_of,
+    disclose,
+    encode_base64url,
+    new_salt,
+    open_payload,
+)
 from evidence.errors import NotCanonicalizable
 from tracebus.errors import PayloadTooLarge
 from tracebus.payload import JSON_TEXT, EventPart, EventPayload, check_user_type, payload_class
@@ -157,9 +166,11 @@ class _Part:
             if not is_free_form:
                 value = self._plain(value)
             if is_sensitive:
-                disclosure = self._disclose(name, value, is_free_form)
-                self.disclosures.append(disclosure)
-                digests.append(digest_of(disclosure))
+                text, digest = (
+                    self._disclose_free_form(name, value) if is_free_form else disclose(name, value)
+                )
+                self.disclosures.append(text)
+                digests.append(digest)
             else:
                 members[name] = free_form(value, self._max_value_bytes) if is_free_form else value
         if digests:
@@ -183,18 +194,17 @@ class _Part:
             raise TypeError(f"{type(value).__name__} is no EventPart, and its marks would not be seen")
         return to_jsonable_python(value, inf_nan_mode="constants")
 
-    def _disclose(self, name: str, value: Any, is_free_form: bool) -> str:
-        """Return the disclosure of a member; a free-form value becomes JSON text where it has to."""
+    def _disclose_free_form(self, name: str, value: Any) -> tuple[str, str]:
+        """Make the disclosure of a free-form member, as JSON text where it has to be."""
         salt = new_salt()
-        if not is_free_form:
-            return encode_base64url(canonical.dumps([salt, name, value]))
         try:
             data = canonical.dumps_readable([salt, name, value], max_depth=_MAX_VALUE_DEPTH)
         except NotCanonicalizable:
             data = b""
-        if not data or not _may_stand(data, self._max_value_bytes):
-            data = canonical.dumps([salt, name, _json_text(value, self._max_value_bytes)])
-        return encode_base64url(data)
+        if data and _may_stand(data, self._max_value_bytes):
+            text = encode_base64url(data)
+            return text, digest_of(text)
+        return disclose(name, _json_text(value, self._max_value_bytes), salt)
 
 
 _JSON_TYPES: Final = frozenset({str, bool, int, float})

@@ -204,6 +204,18 @@ def test_typed_members_are_strict() -> None:
         commit(Delivered(parcel="x" * 2_000_000))
 
 
+def test_sensitive_members_can_be_read_again() -> None:
+    """A typed sensitive member that no reader would take is refused, as one that is not sensitive."""
+
+    class Counted(EventPayload, type="acme.counted"):
+        """A number."""
+
+        number: Sensitive[float | None] = None
+
+    with pytest.raises(NotCanonicalizable, match="whole number"):
+        commit(Counted(number=2.0**53))
+
+
 def test_python_types_come_back() -> None:
     """Decimals and UUIDs are text on the wire, and themselves in Python."""
     payload = Delivered(
