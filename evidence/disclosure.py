@@ -182,20 +182,27 @@ def referenced(payload: object, disclosures: Iterable[Disclosure]) -> list[Discl
     return [disclosure for disclosure in disclosures if disclosure.digest in found]
 
 
-def digests_in(value: object) -> Iterator[str]:
-    """Yield the digests that stand in a committed value, those within disclosures apart."""
+def digests_in(value: object) -> list[str]:
+    """Return the digests that stand in a committed value, those within disclosures apart."""
+    found: list[str] = []
+    _find_digests(value, found)
+    return found
+
+
+def _find_digests(value: object, found: list[str]) -> None:
     if isinstance(value, dict):
         for name, item in value.items():
-            if name == SD:
-                yield from filter(is_sd_digest, item if isinstance(item, list) else ())
-            elif name == ELEMENT and is_sd_digest(item):
-                yield item
-            elif type(item) not in _SCALARS:
-                yield from digests_in(item)
+            if type(item) in _SCALARS:
+                if name == ELEMENT and is_sd_digest(item):
+                    found.append(item)
+            elif name != SD:
+                _find_digests(item, found)
+            elif isinstance(item, list):
+                found.extend(filter(is_sd_digest, item))
     elif isinstance(value, list):
         for item in value:
             if type(item) not in _SCALARS:
-                yield from digests_in(item)
+                _find_digests(item, found)
 
 
 class _Opening:

@@ -39,9 +39,10 @@ MAX_CAUSES: Final = 64
 
 _DOMAIN: Final = b"tracebus/event/v1\n"
 
-_matches_id = re.compile(r"[\x20-\x7e]{1,128}").fullmatch
+# Cached, as those below that are: most values of a run's events are those of the event before.
+_matches_id = lru_cache(maxsize=1024)(re.compile(r"[\x20-\x7e]{1,128}").fullmatch)
 _matches_ulid = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}").fullmatch
-_matches_origin = re.compile(r"[!-*,-~]{1,200}/[0-7][0-9A-HJKMNP-TV-Z]{25}").fullmatch
+_matches_origin = lru_cache(maxsize=16)(re.compile(r"[!-*,-~]{1,200}/[0-7][0-9A-HJKMNP-TV-Z]{25}").fullmatch)
 _matches_timestamp = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z").fullmatch
 
 
@@ -76,10 +77,14 @@ def is_ulid(value: object) -> bool:
 
 def is_timestamp(value: object) -> bool:
     """Tell whether this is a UTC time with nine fractional digits: 2026-11-21T02:03:04.123456789Z."""
-    if not isinstance(value, str) or _matches_timestamp(value) is None:
-        return False
+    return isinstance(value, str) and _matches_timestamp(value) is not None and _are_on_the_clock(value[:19])
+
+
+@lru_cache(maxsize=16)
+def _are_on_the_clock(seconds: str) -> bool:
+    """Tell whether there is such a second: no 30 February, no 25 o'clock."""
     try:
-        datetime.fromisoformat(value[:19])
+        datetime.fromisoformat(seconds)
     except ValueError:
         return False
     return True

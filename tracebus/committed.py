@@ -93,6 +93,30 @@ def _commit(payload: EventPayload) -> Committed:
     cls, known = type(payload), payload_class(payload.type)
     if known is not cls and (known is None or known.__qualname__ != cls.__qualname__):
         raise TypeError(f"{cls.__name__}: give it a type of its own, for {payload.type} is another class's")
+    return _commit_at_once(payload) or _commit_with_care(payload)
+
+
+def _commit_at_once(payload: EventPayload) -> Committed | None:
+    """Commit a payload as most are: small, and with nothing in it that is written in another way.
+
+    Its texts are written first and checked all together, which is faster; None where the check, which
+    is a conservative one, does not pass.
+    """
+    part = _UncheckedPart()
+    try:
+        members = part.commit(payload)
+        members[SALT] = new_salt()
+        data = canonical.dumps_unchecked(members)
+    except NotCanonicalizable:
+        return None
+    values = b"\n".join(part.texts)
+    text = b"\n".join((values, data))
+    if len(text) > _CROWDED_VALUE_BYTES or not canonical.is_certain(text) or not _may_stand(values):
+        return None
+    return Committed(payload.type, data, tuple(part.disclosures))
+
+
+def _commit_with_care(payload: EventPayload) -> Committed:
     for limit in (MAX_VALUE_BYTES, _CROWDED_VALUE_BYTES):
         part = _Part(limit)
         members = part.commit(payload)
@@ -119,7 +143,7 @@ def free_form(value: Any, max_bytes: int = MAX_VALUE_BYTES) -> Any:
         data = canonical.dumps_readable(value, max_depth=_MAX_VALUE_DEPTH)
     except NotCanonicalizable:
         return _json_text(value, max_bytes)
-    return value if _may_stand(data, max_bytes) else _json_text(value, max_bytes)
+    return value if len(data) <= max_bytes and _may_stand(data) else _json_text(value, max_bytes)
 
 
 def read_free_form(value: Any) -> Any:
@@ -163,16 +187,14 @@ class _Part:
             value = values.get(attribute)
             if value is None:
                 continue
-            if not is_free_form:
+            if not is_free_form and type(value) not in _JSON_TYPES:
                 value = self._plain(value)
             if is_sensitive:
-                text, digest = (
-                    self._disclose_free_form(name, value) if is_free_form else disclose(name, value)
-                )
+                text, digest = self._disclose(name, value, is_free_form)
                 self.disclosures.append(text)
                 digests.append(digest)
             else:
-                members[name] = free_form(value, self._max_value_bytes) if is_free_form else value
+                members[name] = self._free_form(value) if is_free_form else value
         if digests:
             members[SD] = sorted(digests)
         return members
@@ -192,34 +214,57 @@ class _Part:
             return {name: self._plain(item) for name, item in value.items()}
         if isinstance(value, BaseModel) or is_dataclass(value):
             raise TypeError(f"{type(value).__name__} is no EventPart, and its marks would not be seen")
+        return self._other(value)
+
+    def _other(self, value: Any) -> Any:
         return to_jsonable_python(value, inf_nan_mode="constants")
 
-    def _disclose_free_form(self, name: str, value: Any) -> tuple[str, str]:
-        """Make the disclosure of a free-form member, as JSON text where it has to be."""
+    def _free_form(self, value: Any) -> Any:
+        return free_form(value, self._max_value_bytes)
+
+    def _disclose(self, name: str, value: Any, is_free_form: bool) -> tuple[str, str]:
+        """Make the disclosure of a member; of a free-form one as JSON text where it has to be."""
+        if not is_free_form:
+            return disclose(name, value)
         salt = new_salt()
         try:
             data = canonical.dumps_readable([salt, name, value], max_depth=_MAX_VALUE_DEPTH)
         except NotCanonicalizable:
             data = b""
-        if data and _may_stand(data, self._max_value_bytes):
+        if data and len(data) <= self._max_value_bytes and _may_stand(data):
             text = encode_base64url(data)
             return text, digest_of(text)
         return disclose(name, _json_text(value, self._max_value_bytes), salt)
 
 
+class _UncheckedPart(_Part):
+    """The committing of a payload whose `texts`, free-form values and disclosures, are checked later."""
+
+    def __init__(self) -> None:
+        super().__init__(_CROWDED_VALUE_BYTES)
+        self.texts: list[bytes] = []
+
+    def _other(self, value: Any) -> Any:
+        raise NotCanonicalizable("", "not looked at yet: it may be read only once")
+
+    def _free_form(self, value: Any) -> Any:
+        self.texts.append(canonical.dumps_unchecked(value))
+        return value
+
+    def _disclose(self, name: str, value: Any, is_free_form: bool) -> tuple[str, str]:
+        data = canonical.dumps_unchecked((new_salt(), name, value))
+        self.texts.append(data)
+        text = encode_base64url(data)
+        return text, digest_of(text)
+
+
 _JSON_TYPES: Final = frozenset({str, bool, int, float})
 
 
-def _may_stand(data: bytes, max_bytes: int) -> bool:
-    """Tell whether a free-form value with these canonical bytes may stand as it is."""
-    if len(data) > max_bytes:
-        return False
-    return not (_may_be_reserved(data) and any(name in data for name in _RESERVED_NAMES))
-
-
-def _may_be_reserved(data: bytes) -> bool:
-    """Tell whether `_RESERVED_NAMES` are worth looking for."""
-    return b"_s" in data or b"..." in data or b"jsonText" in data
+def _may_stand(data: bytes) -> bool:
+    """Tell whether free-form values with these canonical bytes use no reserved name."""
+    may_be_reserved = b"_s" in data or b"..." in data or b"jsonText" in data
+    return not (may_be_reserved and any(name in data for name in _RESERVED_NAMES))
 
 
 def _json_text(value: Any, max_bytes: int) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class _Fsck:
         return iter(()) if check is None else check()
 
     def _check(self, event: AnyEvent) -> Fault | None:
-        header = event.header
+        header = event._header  # it is not kept, and not changed
         place = f"event {header.get('seq')} of run {header.get('runId')}"
         try:
             check_header(header, place)
@@ -211,7 +211,7 @@ def _hidden(committed: Any, disclosures: tuple[str, ...], place: str) -> Collect
         DisclosureRefused: A disclosure is of no digest, or the payload's digests are malformed.
     """
     if all(map(str.isascii, disclosures)):
-        held = set(map(digest_of, disclosures))
-        if held == set(digests_in(committed)) and len(held) == len(disclosures):
+        held, named = set(map(digest_of, disclosures)), digests_in(committed)
+        if held == set(named) and len(held) == len(named) == len(disclosures):
             return ()
     return open_payload(committed, disclosures, place).hidden

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from typing import Final
@@ -13,6 +14,8 @@ NewId = Callable[[int, str | None], str]
 """Makes the id of an event from the time in nanoseconds and the id that it must follow."""
 
 _RANDOM_BITS: Final = 80
+_DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_NEXT_DIGIT: Final = dict(itertools.pairwise(_DIGITS))
 
 
 def new_ulid() -> str:
@@ -34,13 +37,20 @@ class MonotonicIds:
     def __call__(self, now: int, after: str | None) -> str:
         """Return an id for the time `now` (nanoseconds since 1970), greater than `after`."""
         if after is not None and after > self._last_text:
-            self._last = _to_int(after)
+            self._last, self._last_text = _to_int(after), after
         if now // 1_000_000 > self._last >> _RANDOM_BITS:
             self._last = now // 1_000_000 << _RANDOM_BITS | int.from_bytes(os.urandom(10))
+            self._last_text = _to_text(self._last)
         else:
             self._last += 1
-        self._last_text = _to_text(self._last)
+            self._last_text = _following(self._last_text) or _to_text(self._last)
         return self._last_text
+
+
+def _following(ulid: str) -> str | None:
+    """Return the ULID after this one where only the last digit differs: in most cases, and faster."""
+    following = _NEXT_DIGIT.get(ulid[-1:])
+    return following and ulid[:-1] + following
 
 
 def _to_int(ulid: str) -> int:

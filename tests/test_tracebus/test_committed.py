@@ -23,7 +23,7 @@ from tracebus import (
     TraceEvent,
     UntypedPayload,
 )
-from tracebus.committed import MAX_VALUE_BYTES, Committed, commit
+from tracebus.committed import MAX_VALUE_BYTES, Committed, commit, content_of
 from tracebus.testing import draft, started
 
 
@@ -252,6 +252,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(value[name]) for name in sorted(value)}
     return value
+
+
+@given(json_values, st.text(), st.integers() | st.floats())
+def test_the_fast_way_is_the_careful_way(value: Any, tool: str, number: float) -> None:
+    """A payload that is committed at once says what it says when each member is looked at."""
+    event = ToolExecuted(tool=tool, arguments=value, result={"value": value, "number": number})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tracebus.committed._commit_at_once", lambda payload: None)
+        careful = commit(event)
+    quick = commit(event)
+    assert content_of(*careful[1:]) == content_of(*quick[1:])
+    assert canonical.is_canonical(quick.payload)
 
 
 @given(st.dictionaries(st.text(), json_values, max_size=5))

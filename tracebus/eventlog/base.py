@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import anyio.to_thread
 
@@ -32,8 +32,7 @@ ANY_TENANT: Final = object()
 """In a query: workflows of every tenant, and of none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An event before it is sealed: all of it but what its place in the log decides.
 
     `expected_head` is the event hash that the run's head must have, where the caller cares.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Final
 
 from evidence import canonical
 from evidence.chain import FIRST_TYPE, RunHead, follow
@@ -20,6 +22,10 @@ from tracebus.errors import AppendConflict, KeyConflict, PublishError, RunClosed
 from tracebus.event import TraceEvent
 from tracebus.eventlog.base import AnyEvent, Draft
 from tracebus.ids import MonotonicIds, NewId
+
+# Header fields that are there if the draft says something of them.
+_OPTIONAL: Final = ("tenantId", "agentId", "turnId", "occurredAt", "risk", "key", "causes")
+_optional_values = attrgetter("tenant_id", "agent_id", "turn_id", "occurred_at", "risk", "key", "causes")
 
 
 class Sealer:
@@ -61,18 +67,11 @@ class Sealer:
             "timestamp": format_timestamp(now),
             "contentHash": self._digest(draft.committed.payload),
         }
-        for name, value in (
-            ("parentHash", head.event_hash if head else None),
-            ("tenantId", draft.tenant_id),
-            ("agentId", draft.agent_id),
-            ("turnId", draft.turn_id),
-            ("occurredAt", draft.occurred_at),
-            ("risk", draft.risk),
-            ("causes", list(draft.causes) or None),
-            ("key", draft.key),
-        ):
-            if value is not None:
-                header[name] = value
+        if head is not None:
+            header["parentHash"] = head.event_hash
+        for name, value in zip(_OPTIONAL, _optional_values(draft), strict=True):
+            if value:
+                header[name] = list(value) if name == "causes" else value
         return header, follow(head, header)
 
 

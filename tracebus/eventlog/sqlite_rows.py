@@ -52,10 +52,10 @@ def values_of(header: Header) -> list[Any]:
 
 def event_of(row: tuple[Any, ...], origin: str) -> AnyEvent:
     """Return the event of a row of `SELECT`; its values are as stored, and unchecked."""
-    header: Header = {"log": origin}
-    for field, value in zip(_FIELDS, row[3:], strict=True):
-        if value is not None:
-            header[field] = value
+    header: Header = {
+        field: value for field, value in zip(_FIELDS, row[3:], strict=True) if value is not None
+    }
+    header["log"] = origin
     if "causes" in header:
         header["causes"] = str(header["causes"]).split(" ")
     disclosures = tuple(row[2].split(" ")) if row[2] else ()
