@@ -15,10 +15,9 @@ import copy
 import logging
 import os
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Final
 
 import anyio
@@ -41,87 +40,64 @@ class LoopWaker:
     """
 
     def __init__(self) -> None:
-        self._token: Any = anyio.lowlevel.current_token().native_token
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LoopWaker) and self._token is other._token
-
-    def __hash__(self) -> int:
-        return id(self._token)
+        self.loop: Any = anyio.lowlevel.current_token().native_token
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         """Have the loop call a function soon; a loop that has ended calls nothing."""
-        call = getattr(self._token, "call_soon_threadsafe", None) or self._token.run_sync_soon
+        call = getattr(self.loop, "call_soon_threadsafe", None) or self.loop.run_sync_soon
         with suppress(RuntimeError):  # asyncio's closed loop; trio.RunFinishedError is one, too
             call(function, *args)
 
 
-class Ticket(ABC):
-    """Drafts on their way into the log, and somebody who waits for the outcome."""
+class Ticket:
+    """Drafts on their way into the log, and what became of them."""
+
+    __slots__ = ("drafts", "outcome", "taken")
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
         self.drafts = drafts
-        self._outcome: list[AnyEvent] | Exception = BusClosed()
-        self._unclaimed = [True]
-
-    def claim(self) -> bool:
-        """Take the ticket, to append it or to withdraw it; only the first claim succeeds."""
-        try:
-            return self._unclaimed.pop()
-        except IndexError:
-            return False
-
-    def settle(self, outcome: list[AnyEvent] | Exception) -> None:
-        """Set the outcome; `wake` tells whoever waits."""
-        self._outcome = outcome
+        self.outcome: list[AnyEvent] | Exception = BusClosed()
+        self.taken = False
 
     def result(self) -> list[AnyEvent]:
         """Return the events, or raise what went wrong."""
-        if isinstance(self._outcome, Exception):
+        if isinstance(self.outcome, Exception):
             # Several publishers may share one outcome; each raises an exception of its own.
-            raise copy.copy(self._outcome) from self._outcome
-        return self._outcome
-
-    @abstractmethod
-    def wakers(self) -> tuple[LoopWaker | None, Callable[[], object]]:
-        """Return the loop to wake, None for a plain thread, and the function that wakes there."""
+            raise copy.copy(self.outcome) from self.outcome
+        return self.outcome
 
 
-class _TaskTicket(Ticket):
-    """A ticket that a task waits for."""
+class _Batch:
+    """Tickets that are appended together, and the means to wake those who wait for them.
 
-    def __init__(self, drafts: Sequence[Draft]) -> None:
-        super().__init__(drafts)
-        self._done = anyio.Event()
-        self._waker = LoopWaker()
+    All tasks of one event loop wait for one event, and all threads for another.
+    """
 
-    def wakers(self) -> tuple[LoopWaker | None, Callable[[], object]]:
-        return self._waker, self._done.set
+    __slots__ = ("_done", "_gates", "size", "tickets")
 
-    async def wait(self) -> list[AnyEvent]:
-        try:
-            await self._done.wait()
-        except anyio.get_cancelled_exc_class():
-            if not self.claim():
-                with anyio.CancelScope(shield=True):
-                    await self._done.wait()
-            raise
-        return self.result()
-
-
-class _ThreadTicket(Ticket):
-    """A ticket that a thread waits for."""
-
-    def __init__(self, drafts: Sequence[Draft]) -> None:
-        super().__init__(drafts)
+    def __init__(self) -> None:
+        self.tickets: list[Ticket] = []
+        self.size = 0
+        self._gates: dict[object, tuple[LoopWaker, anyio.Event]] = {}
         self._done = threading.Event()
 
-    def wakers(self) -> tuple[LoopWaker | None, Callable[[], object]]:
-        return None, self._done.set
+    def gate(self) -> anyio.Event:
+        """Return the event that is set in this task's loop once the batch is settled."""
+        waker = LoopWaker()
+        gate = self._gates.get(waker.loop)
+        if gate is None:
+            gate = self._gates[waker.loop] = (waker, anyio.Event())
+        return gate[1]
 
-    def wait(self) -> list[AnyEvent]:
+    def wait(self) -> None:
+        """Block this thread until the batch is settled."""
         self._done.wait()
-        return self.result()
+
+    def wake(self) -> None:
+        """Wake those who wait: threads at once, tasks by one call to each event loop."""
+        self._done.set()
+        for waker, gate in self._gates.values():
+            waker.call_soon(gate.set)
 
 
 class Writer:
@@ -136,8 +112,9 @@ class Writer:
     def __init__(self, log: EventLog, on_stored: Callable[[list[AnyEvent]], None]) -> None:
         self._log = log
         self._on_stored = on_stored
-        self._queue: SimpleQueue[Ticket | Callable[[], object] | None] = SimpleQueue()
-        self._closing = threading.RLock()  # a signal's handler may publish while its thread is here
+        self._queue: SimpleQueue[_Batch | Callable[[], object] | None] = SimpleQueue()
+        self._lock = threading.RLock()  # a signal's handler may publish while its thread is here
+        self._open_batch: _Batch | None = None  # the last one in the queue, while more may join it
         self._process = os.getpid()
         self._closed = False
         self._flushed = False
@@ -154,35 +131,45 @@ class Writer:
             PublishError, EvidenceError: The group was refused; nothing of it is in the log.
             AppendUnknown: It cannot be told whether it is in the log.
         """
-        ticket = _TaskTicket(drafts)
-        self._put(ticket)
-        return await ticket.wait()
+        ticket = Ticket(drafts)
+        with self._lock:
+            gate = self._join(ticket).gate()
+        try:
+            await gate.wait()
+        except anyio.get_cancelled_exc_class():
+            if not self._withdraw(ticket):
+                with anyio.CancelScope(shield=True):
+                    await gate.wait()
+            raise
+        return ticket.result()
 
     def append_sync(self, drafts: Sequence[Draft]) -> list[AnyEvent]:
         """Do as `append` from any thread, blocking it."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("publish_sync in the writer's own thread would wait for itself")
-        ticket = _ThreadTicket(drafts)
-        self._put(ticket)
-        return ticket.wait()
+        ticket = Ticket(drafts)
+        self._join(ticket).wait()
+        return ticket.result()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have the writer's thread call a function between two batches."""
-        self._put(function)
+        """Have the writer's thread call a function between two batches, after what is queued."""
+        with self._lock:
+            self._check_open(self._closed)
+            self._enqueue(function)
 
     def stop(self) -> None:
         """Refuse further tickets, and have the thread end when those that are queued are appended."""
-        with self._closing:
+        with self._lock:
             if not self._closed:
                 self._closed = True
-                self._queue.put(None)
+                self._enqueue(None)
 
     def flush(self) -> None:
         """Refuse further tickets, and append those that are queued. Blocks until that is done."""
         done = threading.Event()
-        with self._closing:
+        with self._lock:
             self._flushed = True
-            self._queue.put(done.set)
+            self._enqueue(done.set)
         done.wait()
 
     def close(self) -> None:
@@ -190,68 +177,66 @@ class Writer:
         self.stop()
         self._thread.join()
 
-    def _put(self, item: Ticket | Callable[[], object]) -> None:
-        if os.getpid() != self._process:
-            raise BusClosed  # the thread did not come along into the forked process
-        with self._closing:
-            if self._closed or (self._flushed and isinstance(item, Ticket)):
-                raise BusClosed
-            self._queue.put(item)
+    def _check_open(self, closed: bool) -> None:
+        if closed or os.getpid() != self._process:  # the thread did not come along into a fork
+            raise BusClosed
+
+    def _enqueue(self, item: Callable[[], object] | None) -> None:
+        self._open_batch = None
+        self._queue.put(item)
+
+    def _join(self, ticket: Ticket) -> _Batch:
+        """Put a ticket into the batch that is filling, and return that."""
+        with self._lock:
+            self._check_open(self._closed or self._flushed)
+            batch = self._open_batch
+            if batch is None or batch.size >= MAX_BATCH:
+                batch = self._open_batch = _Batch()
+                self._queue.put(batch)
+            batch.tickets.append(ticket)
+            batch.size += len(ticket.drafts)
+            return batch
+
+    def _withdraw(self, ticket: Ticket) -> bool:
+        """Take a ticket back; return False if the writer has taken it already."""
+        with self._lock:
+            if not ticket.taken:
+                ticket.drafts = ()
+            return not ticket.taken
 
     def _run(self) -> None:
-        while self._run_batch():
-            pass
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, _Batch):
+                self._append(item, self._take(item))
+            else:
+                _call(item)
 
-    def _run_batch(self) -> bool:
-        """Take and append one batch; return False once the writer is closed and all is appended."""
-        tickets: list[Ticket] = []
-        events = 0
-        item = self._queue.get()
-        while isinstance(item, Ticket):
-            if item.claim():
-                tickets.append(item)
-                events += len(item.drafts)
-            if events >= MAX_BATCH:
-                break
-            try:
-                item = self._queue.get_nowait()
-            except Empty:
-                break
-        if tickets:
-            self._append(tickets)
-        if callable(item):  # what was asked for after these tickets is done after them
-            _call(item)
-        return item is not None
+    def _take(self, batch: _Batch) -> list[Ticket]:
+        """Close a batch to further tickets; return those that were not withdrawn."""
+        with self._lock:
+            if self._open_batch is batch:
+                self._open_batch = None
+            tickets = [ticket for ticket in batch.tickets if ticket.drafts]
+            for ticket in tickets:
+                ticket.taken = True
+        return tickets
 
-    def _append(self, tickets: list[Ticket]) -> None:
+    def _append(self, batch: _Batch, tickets: list[Ticket]) -> None:
         """Append a batch and wake who waits, whatever happens: the thread must go on."""
         try:
-            outcomes = self._log.append([ticket.drafts for ticket in tickets])
+            outcomes = self._log.append([ticket.drafts for ticket in tickets]) if tickets else []
             if len(outcomes) != len(tickets):
                 raise AppendUnknown(f"the log gave {len(outcomes)} outcomes for {len(tickets)} groups")
         except BaseException as error:
             for ticket in tickets:
-                ticket.settle(error if isinstance(error, Exception) else AppendUnknown(repr(error)))
+                ticket.outcome = error if isinstance(error, Exception) else AppendUnknown(repr(error))
         else:
             for ticket, outcome in zip(tickets, outcomes, strict=True):
-                ticket.settle(outcome)
+                ticket.outcome = outcome
             stored = [event for events in outcomes if isinstance(events, list) for event in events]
             _call(lambda: self._on_stored(stored))
         finally:
-            _wake(tickets)
-
-
-def _wake(tickets: list[Ticket]) -> None:
-    """Wake those who wait: threads at once, tasks by one call to each event loop."""
-    by_loop: dict[LoopWaker, list[Callable[[], object]]] = {}
-    for ticket in tickets:
-        waker, wake = ticket.wakers()
-        if waker is None:
-            wake()
-        else:
-            by_loop.setdefault(waker, []).append(wake)
-    for waker, wakes in by_loop.items():
-        waker.call_soon(_call_all, wakes)
+            batch.wake()
 
 
 def _call(function: Callable[[], object]) -> None:
@@ -260,8 +245,3 @@ def _call(function: Callable[[], object]) -> None:
         function()
     except Exception:
         _logger.exception("a call in the writer's thread failed")
-
-
-def _call_all(functions: list[Callable[[], object]]) -> None:
-    for function in functions:
-        function()
