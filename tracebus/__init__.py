@@ -11,7 +11,9 @@ SECURITY.md states. What a bundle of a workflow is, and how it is verified, is i
 """
 
 from tracebus import events
+from tracebus.alarm import Alarm
 from tracebus.bus import TraceEventBus
+from tracebus.delivery import DeliveryStatus
 from tracebus.errors import (
     AppendConflict,
     AppendUnknown,
@@ -20,16 +22,19 @@ from tracebus.errors import (
     EventLogUnavailable,
     KeyConflict,
     NoActiveRun,
+    NotRecorded,
     PayloadTooLarge,
     PublishError,
     RunClosed,
     RunExists,
+    SinkOverflow,
     SinkRejected,
     SinkUnavailable,
+    SinkUnconfirmed,
     TracebusError,
     UnknownRun,
 )
-from tracebus.event import TraceEvent
+from tracebus.event import TraceEvent, UnrecordedEvent
 from tracebus.eventlog import (
     ANY_TENANT,
     CursorStore,
@@ -40,16 +45,22 @@ from tracebus.eventlog import (
     SqliteEventLog,
 )
 from tracebus.events import *  # noqa: F403 (every event class is public here, too)
+from tracebus.losses import FAIL_OPEN
+from tracebus.metrics import Metrics
 from tracebus.payload import EventPart, EventPayload, FreeForm, Sensitive, UntypedPayload
 from tracebus.run import Run, RunRef
 from tracebus.sink import Sink
+from tracebus.subscription import Subscription
 
 __all__ = [
     "ANY_TENANT",
+    "FAIL_OPEN",
+    "Alarm",
     "AppendConflict",
     "AppendUnknown",
     "BusClosed",
     "CursorStore",
+    "DeliveryStatus",
     "EventLog",
     "EventLogRefused",
     "EventLogUnavailable",
@@ -59,7 +70,9 @@ __all__ = [
     "FreeForm",
     "KeyConflict",
     "MemoryEventLog",
+    "Metrics",
     "NoActiveRun",
+    "NotRecorded",
     "PayloadTooLarge",
     "PublishError",
     "Run",
@@ -69,13 +82,17 @@ __all__ = [
     "RunSummary",
     "Sensitive",
     "Sink",
+    "SinkOverflow",
     "SinkRejected",
     "SinkUnavailable",
+    "SinkUnconfirmed",
     "SqliteEventLog",
+    "Subscription",
     "TraceEvent",
     "TraceEventBus",
     "TracebusError",
     "UnknownRun",
+    "UnrecordedEvent",
     "UntypedPayload",
 ]
 __all__ += events.__all__

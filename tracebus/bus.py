@@ -12,7 +12,7 @@ event sealed before the act.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -21,16 +21,20 @@ from typing import Any, Final, TypeVar, Unpack, overload
 import anyio
 import anyio.to_thread
 
+from tracebus.alarm import OnAlarm, log_alarm
 from tracebus.delivery import Delivery, DeliveryStatus
 from tracebus.drafting import HeaderArguments, draft_event, draft_start
 from tracebus.errors import BusClosed, RunClosed, UnknownRun
 from tracebus.event import TraceEvent
-from tracebus.eventlog.base import AnyEvent, EventLog, EventQuery
+from tracebus.eventlog.base import AnyEvent, Draft, EventLog, EventQuery
 from tracebus.events import IdentitySource, PreviousRun, Resumed, RunCompleted
+from tracebus.losses import FAIL_OPEN, Losses
+from tracebus.metrics import Metrics
 from tracebus.payload import EventPayload, UntypedPayload
 from tracebus.run import FINISH_SECONDS, Outcome, Run, RunArguments, RunRef, bound
 from tracebus.sink import Sink
-from tracebus.writer import Writer
+from tracebus.subscription import Subscription
+from tracebus.writer import Counts, Writer
 
 P = TypeVar("P", bound=EventPayload)
 
@@ -46,21 +50,42 @@ class TraceEventBus:
 
     Args:
         log: The event log.
-        sinks: Where events go after the log. Each has its own buffer, task and pace.
+        sinks: Where events go after the log. Each has its own buffer, task and pace; a `Subscription`
+            says of a sink that publish waits for it, or what happens when it falls behind.
         drain_timeout: How long leaving waits for sinks, in seconds. A durable sink gets the rest at
             the next start, another one loses it.
+        fail_open: The event types that go unrecorded, instead of raising, when the log cannot be
+            written (ADR 0010). ``()`` has all raise.
+        on_alarm: Called, in the writer's thread, when the log fails or recovers and when a sink
+            drops events; it may not block. Alarms are logged unless it is given.
     """
 
-    def __init__(self, log: EventLog, sinks: Iterable[Sink] = (), *, drain_timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        sinks: Iterable[Sink | Subscription] = (),
+        *,
+        drain_timeout: float = 10.0,
+        fail_open: Collection[str] = FAIL_OPEN,
+        on_alarm: OnAlarm = log_alarm,
+    ) -> None:
         if isinstance(log, str | os.PathLike):
             raise TypeError(f"log: expected an event log, such as SqliteEventLog({os.fspath(log)!r})")
+        if isinstance(fail_open, str):
+            raise TypeError(f"fail_open: expected a collection of event types, found {fail_open!r:.80}")
         self.log = log
-        self._sinks = tuple(sinks)
+        self._subscriptions = tuple(
+            sink if isinstance(sink, Subscription) else Subscription(sink) for sink in sinks
+        )
         self._drain_timeout = drain_timeout
+        self._fail_open = frozenset(fail_open)
+        self._on_alarm = on_alarm
         self._deliveries: tuple[Delivery, ...] = ()
+        self._attended: tuple[Delivery, ...] = ()
         self._open_writer: Writer | None = None
+        self._counts = Counts()
         self._exit = AsyncExitStack()
-        names = [sink.name for sink in self._sinks]
+        names = [subscription.sink.name for subscription in self._subscriptions]
         if len(set(names)) < len(names):
             raise ValueError(f"sinks: expected different names, found {names}")
 
@@ -69,9 +94,11 @@ class TraceEventBus:
             raise RuntimeError("the bus is open already")
         await anyio.to_thread.run_sync(self._open_log)
         async with AsyncExitStack() as stack:
-            writer = Writer(self.log, self._offer)
+            writer = Writer(self.log, self._offer, Losses(self._fail_open), self._on_alarm)
             stack.callback(writer.stop)
-            self._deliveries = tuple(Delivery(sink, self.log, writer.call) for sink in self._sinks)
+            self._counts = writer.counts
+            self._deliveries = tuple(Delivery(each, self.log, writer) for each in self._subscriptions)
+            self._attended = tuple(each for each in self._deliveries if each.subscription.is_attended)
             for delivery in self._deliveries:
                 await delivery.start()
             tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -96,7 +123,7 @@ class TraceEventBus:
         await self._exit.aclose()
 
     async def _stop(self, tasks: anyio.abc.TaskGroup, writer: Writer) -> None:
-        """Append what is queued, deliver what is stored, save the cursors, end the thread."""
+        """Append what is queued, deliver what is stored, store the cursors, end the thread."""
         self._open_writer = None
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(writer.flush)
@@ -104,7 +131,7 @@ class TraceEventBus:
                 await self._drain()
             tasks.cancel_scope.cancel()
             for delivery in self._deliveries:
-                delivery.save_cursor()
+                delivery.stop()
             await anyio.to_thread.run_sync(writer.close)
             await anyio.to_thread.run_sync(self.log.close)
             for delivery in self._deliveries:
@@ -130,6 +157,23 @@ class TraceEventBus:
     def sinks(self) -> tuple[DeliveryStatus, ...]:
         """How each sink is doing."""
         return tuple(delivery.status for delivery in self._deliveries)
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the bus has done since it was opened, and how it is doing; cheap enough to poll."""
+        counts = self._counts
+        return Metrics(
+            published=counts.submitted,
+            committed=counts.committed,
+            refused=counts.refused,
+            unrecorded=counts.unrecorded,
+            withdrawn=counts.withdrawn,
+            queue_depth=counts.waiting,
+            batches=counts.batches,
+            last_batch=counts.last_batch,
+            largest_batch=counts.largest_batch,
+            sinks=self.sinks,
+        )
 
     # Publishing
 
@@ -158,9 +202,9 @@ class TraceEventBus:
     ) -> TraceEvent[Any]:
         """Append an event durably; return it sealed.
 
-        When it returns, the event is in the log for good. When it raises, the event is not in the
-        log, unless the error is `AppendUnknown`, or the task was cancelled: then publish it again
-        with the same key, and the stored event comes back.
+        When it returns a sealed event, that is in the log for good. When it raises, the event is not
+        in the log, unless the error is `SinkUnconfirmed`, which says so, or `AppendUnknown`, or the task
+        was cancelled: then publish it again with the same key, and the stored event comes back.
 
         Args:
             payload: What happened; or a dict, with a type of your own.
@@ -177,14 +221,27 @@ class TraceEventBus:
         Raises:
             NoActiveRun: No run is given, and none is bound.
             PublishError: The log refused it (`RunClosed`, `KeyConflict` …), or the bus is closed.
-            EventLogUnavailable: The log cannot be written now.
+            EventLogUnavailable: The log cannot be written now. Of a type in `fail_open`, an
+                `UnrecordedEvent` is returned instead, and a gap recorded later.
             AppendUnknown: It cannot be told whether the event is in the log.
+            SinkUnconfirmed: The event is durable, but a required sink has not confirmed it.
             ValueError, TypeError, NotCanonicalizable: The payload or an argument cannot be taken.
         """
         run, draft = draft_event(payload, type, run, **header)
-        (event,) = await self._writer.append([draft])
-        run.note(event.type)
+        (event,) = await self._append([draft], run)
         return event
+
+    async def _append(self, drafts: list[Draft], run: Run) -> list[AnyEvent]:
+        """Append a group, and wait for the sinks that publish has to wait for."""
+        writer = self._writer
+        for delivery in self._attended:
+            delivery.admit(blocking=False)
+        events = await writer.append(drafts)
+        for event in events:
+            run.note(event.type)
+        for delivery in self._attended:
+            await delivery.confirm(events)
+        return events
 
     @overload
     def publish_sync(
@@ -214,9 +271,14 @@ class TraceEventBus:
         In an event loop's own thread this stops the loop for as long: there, prefer `publish`.
         """
         run, draft = draft_event(payload, type, run, **header)
-        (event,) = self._writer.append_sync([draft])
-        run.note(event.type)
-        return event
+        writer = self._writer
+        for delivery in self._attended:
+            delivery.admit(blocking=True)
+        events = writer.append_sync([draft])
+        run.note(draft.committed.type)
+        for delivery in self._attended:
+            delivery.confirm_sync(events)
+        return events[0]
 
     async def publish_many(
         self,
@@ -236,10 +298,7 @@ class TraceEventBus:
         """
         items = [item if isinstance(item, tuple) else (item, HeaderArguments()) for item in payloads]
         drafts = [draft_event(payload, None, run, **header) for payload, header in items]
-        events = await self._writer.append([draft for _, draft in drafts]) if drafts else []
-        for (its_run, _), event in zip(drafts, events, strict=True):
-            its_run.note(event.type)
-        return events
+        return await self._append([draft for _, draft in drafts], drafts[0][0]) if drafts else []
 
     # Reading
 
@@ -285,7 +344,7 @@ class TraceEventBus:
             PublishError, EventLogUnavailable, AppendUnknown, ValueError: As `publish`.
         """
         run, draft = draft_start(self, **started)
-        await self._writer.append([draft])
+        await self._append([draft], run)
         return run
 
     async def resume_run(
@@ -362,7 +421,7 @@ class TraceEventBus:
         """
         run, draft = draft_start(self, **started)
         try:
-            await self._writer.append([draft])
+            await self._append([draft], run)
             with bound(run):
                 yield run
             if not run.ended:

@@ -2,7 +2,8 @@
 
 The writer offers each batch to every delivery, which never blocks: what does not fit into the buffer
 is left in the log, and read from there when the sink has caught up with what came before. So a
-delivery's memory is bounded, and nothing is dropped: the log is the outbox.
+delivery's memory is bounded, and nothing is dropped unless the subscription says so (ADR 0009): the log
+is the outbox.
 
 A durable sink's cursor, the position that it has confirmed, is kept in the log where the log can
 (`CursorStore`); such a sink gets, after a restart, whatever it has not confirmed.
@@ -11,8 +12,9 @@ A durable sink's cursor, the position that it has confirmed, is kept in the log 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,46 +22,68 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from tracebus.errors import SinkRejected, SinkUnavailable
+from tracebus.errors import SinkOverflow, SinkRejected, SinkUnavailable, SinkUnconfirmed
 from tracebus.eventlog.base import AnyEvent, CursorStore, EventLog, EventQuery
-from tracebus.sink import Sink
-from tracebus.writer import LoopWaker
+from tracebus.overflow import Dropped
+from tracebus.subscription import Subscription
+from tracebus.upkeep import log_run
+from tracebus.writer import Gate, LoopWaker, Writer
 
-BUFFER_EVENTS: Final = 4096
 BATCH_EVENTS: Final = 256
+_SAVE_EVERY: Final = 4096
 _FIRST_RETRY: Final = 0.05
 _LAST_RETRY: Final = 30.0
 _READ_RETRY: Final = 1.0
 _QUIET: Final = 1.0
+_CLOSED: Final = "the bus was closed"
 
 _logger = logging.getLogger("tracebus.delivery")
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStatus:
-    """How a sink is doing: events confirmed, rejected and waiting, and failures to write."""
+    """How a sink is doing.
+
+    `position` is how far it has come in the log, `lag` how many events behind the newest. `confirmed`,
+    `rejected` and `dropped` are counts of events since the bus was opened, `failures` of writes that
+    were tried again; `last_error` is the newest reason, whether of a failure or a rejection.
+    """
 
     sink: str
     position: int
+    lag: int
     confirmed: int
     rejected: int
+    dropped: int
     failures: int
-    lag: int
+    last_error: str | None
+
+
+class _Confirmation:
+    """A publisher's wait for a sink to reach a position; `refusal` says why it never will."""
+
+    __slots__ = ("gate", "position", "refusal")
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.gate = Gate()
+        self.refusal: str | None = None
 
 
 class Delivery:
     """Brings events to one sink, in order, at least once.
 
     Args:
-        sink: The sink.
+        subscription: The sink, and what the bus promises about it.
         log: The log that the events are in.
-        in_writer: Has the writer's thread call a function; cursors are saved there.
+        writer: Its thread stores cursors, and appends what is to be recorded of drops.
     """
 
-    def __init__(self, sink: Sink, log: EventLog, in_writer: Callable[[Callable[[], object]], None]) -> None:
-        self.sink = sink
+    def __init__(self, subscription: Subscription, log: EventLog, writer: Writer) -> None:
+        self.sink = subscription.sink
+        self.subscription = subscription
         self._log = log
-        self._in_writer = in_writer
+        self._writer = writer
         self._buffer: deque[AnyEvent] = deque()
         self._position = 0
         self._saved = 0
@@ -67,18 +91,119 @@ class Delivery:
         self._confirmed = 0
         self._rejected = 0
         self._failures = 0
+        self._last_error: str | None = None
+        self._dropped = Dropped(subscription)
+        self._confirmations: list[_Confirmation] = []
+        self._lock = threading.Lock()  # of what publishers wait for
         self._wake = anyio.Event()
         self._waker = LoopWaker()
+        self._loop_thread = threading.get_ident()
         self._closing = False
         self._drained = anyio.Event()
+        self._stopped = False
 
     @property
     def status(self) -> DeliveryStatus:
         """How the sink is doing now."""
-        lag = max(0, self._stored - self._position)
         return DeliveryStatus(
-            self.sink.name, self._position, self._confirmed, self._rejected, self._failures, lag
+            sink=self.sink.name,
+            position=self._position,
+            lag=self._lag,
+            confirmed=self._confirmed,
+            rejected=self._rejected,
+            dropped=self._dropped.count,
+            failures=self._failures,
+            last_error=self._last_error,
         )
+
+    @property
+    def _lag(self) -> int:
+        return max(0, self._stored - self._position)
+
+    # For publishers
+
+    def admit(self, *, blocking: bool) -> None:
+        """Check, before an append, that the subscription lets it happen.
+
+        Raises:
+            SinkOverflow: The sink is behind, and its subscription says ``error``.
+            RuntimeError: A thread may not block that the sink runs in itself.
+        """
+        subscription = self.subscription
+        if subscription.overflow == "error" and self._lag >= subscription.buffer_events:
+            raise SinkOverflow(f"sink {self.sink.name} is {self._lag} events behind; nothing was recorded")
+        waits = subscription.required or subscription.overflow == "block"
+        if blocking and waits and threading.get_ident() == self._loop_thread:
+            raise RuntimeError(
+                f"publish_sync in the bus' own thread would keep sink {self.sink.name} from being written, "
+                "which it has to wait for; await publish instead"
+            )
+
+    async def confirm(self, events: Sequence[AnyEvent]) -> None:
+        """Wait, after an append, for what the subscription says: the sink's confirmation, or its room.
+
+        Raises:
+            SinkUnconfirmed: A required sink has rejected an event, or not confirmed it in time.
+        """
+        confirmation = self._expect(events)
+        if confirmation is None:
+            return
+        with self._lock:
+            entry = confirmation.gate.entry()
+        seconds = self.subscription.confirm_seconds if self.subscription.required else None
+        with anyio.move_on_after(seconds):
+            await entry.wait()
+        self._check(confirmation, events, is_open=entry.is_set())
+
+    def confirm_sync(self, events: Sequence[AnyEvent]) -> None:
+        """Do as `confirm` in a thread, blocking it."""
+        confirmation = self._expect(events)
+        if confirmation is not None:
+            seconds = self.subscription.confirm_seconds if self.subscription.required else None
+            is_open = confirmation.gate.wait(seconds)
+            self._check(confirmation, events, is_open=is_open)
+
+    def _expect(self, events: Sequence[AnyEvent]) -> _Confirmation | None:
+        """Return what a publisher of these events has to wait for, if it has to."""
+        position = max((event.position or 0 for event in events), default=0)
+        if not self.subscription.required:
+            position -= self.subscription.buffer_events
+        with self._lock:
+            if position <= self._position:
+                return None
+            confirmation = _Confirmation(position)
+            if self._stopped:
+                confirmation.refusal = _CLOSED
+                confirmation.gate.open()
+            else:
+                self._confirmations.append(confirmation)
+        return confirmation
+
+    def _check(self, confirmation: _Confirmation, events: Sequence[AnyEvent], *, is_open: bool) -> None:
+        if not self.subscription.required:
+            return
+        refusal = confirmation.refusal
+        if not is_open:
+            refusal = f"not confirmed in {self.subscription.confirm_seconds} s"
+            if self._last_error is not None:
+                refusal += f"; last error: {self._last_error}"
+        if refusal is not None:
+            raise SinkUnconfirmed(self.sink.name, tuple(event.id for event in events), refusal)
+
+    def _release(self, refusal: str | None = None, *, all_of_them: bool = False) -> None:
+        """Let publishers go on whose position is reached."""
+        with self._lock:
+            reached = [
+                waiting
+                for waiting in self._confirmations
+                if all_of_them or waiting.position <= self._position
+            ]
+            self._confirmations = [waiting for waiting in self._confirmations if waiting not in reached]
+            for waiting in reached:
+                waiting.refusal = refusal
+                waiting.gate.open()
+
+    # For the bus
 
     async def start(self) -> None:
         """Find where to begin: a durable sink at its cursor, another one at the end of the log."""
@@ -96,8 +221,11 @@ class Delivery:
         """Take note of new events; called from the writer's thread, and never blocks."""
         if not events:
             return
-        self._stored = max(self._stored, *(event.position or 0 for event in events))
-        if len(self._buffer) + len(events) <= BUFFER_EVENTS:
+        newest = max(event.position or 0 for event in events)
+        if newest > self._stored:
+            self._dropped.note_offer(self._stored + 1, newest, self._lag)
+            self._stored = newest
+        if len(self._buffer) + len(events) <= self.subscription.buffer_events:
             self._buffer.extend(event.copy() for event in events)
         self._waker.call_soon(self._notify)
 
@@ -119,7 +247,7 @@ class Delivery:
             try:
                 batch = await self._next_batch()
             except Exception as error:
-                self._failures += 1
+                self._note_failure(error)
                 _logger.warning("sink %s: cannot read the log: %r", self.sink.name, error)
                 await anyio.sleep(_READ_RETRY)
                 continue
@@ -130,6 +258,13 @@ class Delivery:
                 return
             else:
                 await self._idle()
+
+    def stop(self) -> None:
+        """Store how far the sink has come, and let go who still waits for it; `run` has ended."""
+        self._stopped = True
+        self._release(_CLOSED, all_of_them=True)
+        self._record_drops(is_last=True)
+        self.save_cursor()
 
     async def aclose(self) -> None:
         """Close the sink; that it fails to close is logged, and keeps no other sink from closing."""
@@ -150,6 +285,7 @@ class Delivery:
 
     async def _next_batch(self) -> list[AnyEvent]:
         """Return the events behind the position: from the buffer where it continues, else read."""
+        self._skip()
         while self._buffer and (self._buffer[0].position or 0) <= self._position:
             self._buffer.popleft()  # it came by the log already, or is a repeated publish
         if self._buffer and self._buffer[0].position == self._position + 1:
@@ -158,41 +294,67 @@ class Delivery:
             batch = await anyio.to_thread.run_sync(self._read)
             if batch:
                 return batch
-            self._position = self._stored
+            self._advance(self._stored)
         return []
+
+    def _skip(self) -> None:
+        """Drop what the subscription says to drop; record it once the sink is back within its buffer."""
+        position = self._dropped.skip(self._position, self._stored)
+        if position > self._position:
+            self._advance(position)
+        self._record_drops()
+
+    def _record_drops(self, *, is_last: bool = False) -> None:
+        if self._dropped.has_begun:
+            self._writer.alarm(self._dropped.alarm())
+        if is_last or self._lag <= self.subscription.buffer_events // 2:
+            gap = self._dropped.take_gap()
+            if gap is not None:
+                self._writer.append_later(log_run(gap))
 
     def _take_buffered(self) -> list[AnyEvent]:
         batch: list[AnyEvent] = []
-        expected = self._position + 1
-        while self._buffer and len(batch) < BATCH_EVENTS and self._buffer[0].position == expected:
+        expected, size = self._position + 1, self._dropped.room(self._position, BATCH_EVENTS)
+        while self._buffer and len(batch) < size and self._buffer[0].position == expected:
             batch.append(self._buffer.popleft())
             expected += 1
         return batch
 
     def _read(self) -> list[AnyEvent]:
-        return list(self._log.query(EventQuery(after=self._position, limit=BATCH_EVENTS)))
+        size = self._dropped.room(self._position, BATCH_EVENTS)
+        return list(self._log.query(EventQuery(after=self._position, limit=size)))
 
     async def _write(self, batch: list[AnyEvent]) -> None:
         """Offer a batch until the sink takes or rejects it; wait longer after each failure."""
-        pause = _FIRST_RETRY
+        pause, refusal = _FIRST_RETRY, None
         while True:
             try:
                 await self._offer_to_sink(batch)
             except SinkRejected as error:
                 self._rejected += len(batch)
+                self._last_error = refusal = f"rejected: {error}"
                 _logger.error("sink %s rejected %d events: %s", self.sink.name, len(batch), error)
                 break
             except Exception as error:
-                self._failures += 1
+                self._note_failure(error)
                 _logger.warning("sink %s failed, next try in %.2f s: %r", self.sink.name, pause, error)
                 await anyio.sleep(pause)
                 pause = min(pause * 2, _LAST_RETRY)
             else:
                 self._confirmed += len(batch)
                 break
-        self._position = batch[-1].position or self._position
-        if self._position - self._saved >= BUFFER_EVENTS:
+        self._advance(batch[-1].position or self._position, refusal)
+        if self._position - self._saved >= _SAVE_EVERY:
             self.save_cursor()
+
+    def _note_failure(self, error: Exception) -> None:
+        self._failures += 1
+        self._last_error = repr(error)
+
+    def _advance(self, position: int, refusal: str | None = None) -> None:
+        self._position = position
+        if self._confirmations:
+            self._release(refusal)
 
     async def _offer_to_sink(self, batch: list[AnyEvent]) -> None:
         try:
@@ -206,5 +368,5 @@ class Delivery:
         """Have the writer's thread store how far the sink has come."""
         log, name, position = self._log, self.sink.name, self._position
         if self.sink.durable and isinstance(log, CursorStore):
-            self._in_writer(lambda: log.save_cursor(name, position))
+            self._writer.call(lambda: log.save_cursor(name, position))
         self._saved = position

@@ -17,12 +17,10 @@ from tracebus.events import PreviousRun, RunStarted
 from tracebus.ids import new_ulid
 from tracebus.run import Run, resolve
 from tracebus.times import to_timestamp
+from tracebus.upkeep import RESERVED_PREFIX
 
 if TYPE_CHECKING:
     from tracebus.bus import TraceEventBus
-
-RESERVED_PREFIX: Final = "tracebus:"
-"""Ids that begin so belong to the log itself."""
 
 
 class HeaderArguments(TypedDict, total=False):
@@ -128,7 +126,11 @@ def _check(name: str, value: str | None, rule: _Rule) -> str | None:
 def _cause_ids(causes: Sequence[AnyEvent | str]) -> tuple[str, ...]:
     if isinstance(causes, str | TraceEvent):
         raise TypeError("causes: expected a list of events or ids, found one")
-    ids = tuple(cause if isinstance(cause, str) else cause.id for cause in causes)
+    ids = tuple(
+        cause if isinstance(cause, str) else cause.id
+        for cause in causes
+        if isinstance(cause, str) or cause.recorded
+    )
     if len(set(ids)) != len(ids) or len(ids) > MAX_CAUSES or not all(map(is_ulid, ids)):
         raise ValueError(f"causes: expected at most {MAX_CAUSES} different event ids, found {ids!r:.200}")
     return ids

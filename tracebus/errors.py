@@ -10,8 +10,11 @@
     │   ├── RunClosed             the run has ended; nothing may follow
     │   ├── AppendConflict        the run's head is not the expected one
     │   ├── KeyConflict           the key stands for another content in this run
+    │   ├── SinkOverflow          a sink that refuses to fall behind is behind
     │   ├── BusClosed             the bus is closed, or closing
     │   └── AppendUnknown         whether the event is in the log cannot be told
+    ├── SinkUnconfirmed           the event is durable, but a required sink has not confirmed it
+    ├── NotRecorded               an event that failed open has no id, seq, time or hash
     ├── PayloadTooLarge           a payload's typed members are larger than an event may be
     ├── EventLogUnavailable       the log cannot be opened, read or written now
     ├── EventLogRefused           a file is no event log, or one that must not be written
@@ -87,6 +90,31 @@ class AppendUnknown(PublishError):
 
     Publish it again with the same `key`: the stored event comes back, or it is appended now.
     """
+
+
+class SinkOverflow(PublishError):
+    """A sink whose subscription says ``overflow="error"`` is behind by more than its buffer."""
+
+
+class SinkUnconfirmed(TracebusError):
+    """Durable, sink unconfirmed: the log has the events, and a required sink has not confirmed them.
+
+    The sink is offered them further on. Do not publish them again: `event_ids` are in the log.
+    """
+
+    def __init__(self, sink: str, event_ids: tuple[str, ...], reason: str) -> None:
+        shown = ", ".join(event_ids[:3]) + (" …" if len(event_ids) > 3 else "")
+        super().__init__(f"durable, sink unconfirmed: {shown} is in the log; sink {sink}: {reason}")
+        self.sink = sink
+        self.event_ids = event_ids
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[SinkUnconfirmed], tuple[str, tuple[str, ...], str]]:
+        return type(self), (self.sink, self.event_ids, self.reason)
+
+
+class NotRecorded(TracebusError):
+    """The event failed open: the log could not be written, and the event has no place in it."""
 
 
 class PayloadTooLarge(TracebusError, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 import orjson
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
@@ -16,6 +16,7 @@ from evidence.disclosure import SALT, member_digest, open_payload
 from evidence.errors import DigestMismatch, MalformedInput
 from evidence.header import Header, check_header, event_hash
 from tracebus.committed import read_free_form
+from tracebus.errors import NotRecorded
 from tracebus.payload import EventPayload, UntypedPayload, payload_class
 
 P_co = TypeVar("P_co", bound=EventPayload | UntypedPayload, covariant=True)
@@ -174,6 +175,11 @@ class TraceEvent(Generic[P_co]):
         return self._disclosures
 
     @property
+    def recorded(self) -> bool:
+        """Whether it is in a log: true of each event but an `UnrecordedEvent`."""
+        return True
+
+    @property
     def position(self) -> int | None:
         """Its place in the log that it was read from, from 1 and growing; None elsewhere."""
         return self._position
@@ -193,7 +199,8 @@ class TraceEvent(Generic[P_co]):
         """Return the payload's members by wire names, disclosures put back, ``_salt`` left out."""
         if self._payload_json is None:
             return {}
-        opened = open_payload(orjson.loads(self._payload_json), self._disclosures, f"event {self.id}").value
+        place = f"event {self._header.get('id', 'that is not recorded')}"
+        opened = open_payload(orjson.loads(self._payload_json), self._disclosures, place).value
         opened.pop(SALT, None)
         return cast(dict[str, Any], opened)
 
@@ -251,6 +258,43 @@ class TraceEvent(Generic[P_co]):
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {"$ref": "urn:tracebus:schema:event-committed"}
+
+
+class UnrecordedEvent(TraceEvent[P_co]):
+    """An event that failed open: the log could not be written, and is not waited for (ADR 0010).
+
+    Type, run, payload and whatever else the publisher said are there. It was not sealed: id, seq, time,
+    hashes and the forms on the wire raise `NotRecorded`.
+    """
+
+    __slots__ = ()
+
+    @property
+    def recorded(self) -> bool:
+        """False."""
+        return False
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotRecorded(f"{self.type} of run {self.run_id}: the log could not be written; check .recorded")
+
+    id = seq = timestamp = log = content_hash = event_hash = header = property(_refuse)
+    to_wire = member_digest = _refuse
+
+    def copy(self) -> UnrecordedEvent[P_co]:
+        """Return the same event as an object of its own."""
+        return UnrecordedEvent(self._header, self._payload_json, self._disclosures)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        return f"<UnrecordedEvent {self.type} {self.run_id}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UnrecordedEvent, (self._header, self._payload_json, self._disclosures)
 
 
 def _validate(value: object) -> TraceEvent[EventPayload | UntypedPayload]:

@@ -15,16 +15,19 @@ import copy
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
 
+from tracebus.alarm import Alarm, OnAlarm, log_alarm
 from tracebus.errors import AppendUnknown, BusClosed
 from tracebus.eventlog.base import AnyEvent, Draft, EventLog
+from tracebus.losses import LOG_FAILURES, Losses
 
 _logger = logging.getLogger("tracebus.writer")
 
@@ -52,10 +55,11 @@ class LoopWaker:
 class Ticket:
     """Drafts on their way into the log, and what became of them."""
 
-    __slots__ = ("drafts", "outcome", "taken")
+    __slots__ = ("drafts", "outcome", "taken", "unattended")
 
-    def __init__(self, drafts: Sequence[Draft]) -> None:
+    def __init__(self, drafts: Sequence[Draft], *, unattended: bool = False) -> None:
         self.drafts = drafts
+        self.unattended = unattended
         self.outcome: list[AnyEvent] | Exception = BusClosed()
         self.taken = False
 
@@ -67,37 +71,69 @@ class Ticket:
         return self.outcome
 
 
-class _Batch:
-    """Tickets that are appended together, and the means to wake those who wait for them.
+class Gate:
+    """Opens once; tasks of any event loop, and threads, wait for it.
 
-    All tasks of one event loop wait for one event, and all threads for another.
+    All tasks of one event loop wait for one event, and all threads for another. `entry` and `open` are
+    called under a lock of the owner's.
     """
 
-    __slots__ = ("_done", "_gates", "size", "tickets")
+    __slots__ = ("_entries", "_opened")
+
+    def __init__(self) -> None:
+        self._entries: dict[object, tuple[LoopWaker, anyio.Event]] = {}
+        self._opened = threading.Event()
+
+    def entry(self) -> anyio.Event:
+        """Return the event that will be set in this task's loop."""
+        waker = LoopWaker()
+        entry = self._entries.get(waker.loop)
+        if entry is None:
+            entry = self._entries[waker.loop] = (waker, anyio.Event())
+        return entry[1]
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Block this thread until the gate is open; return False if it is not after so long."""
+        return self._opened.wait(seconds)
+
+    def open(self) -> None:
+        """Let all pass: threads at once, tasks by one call to each event loop."""
+        self._opened.set()
+        for waker, entry in self._entries.values():
+            waker.call_soon(entry.set)
+
+
+class _Batch:
+    """Tickets that are appended together; `settled` opens when their outcomes are there."""
+
+    __slots__ = ("settled", "size", "tickets")
 
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []
         self.size = 0
-        self._gates: dict[object, tuple[LoopWaker, anyio.Event]] = {}
-        self._done = threading.Event()
+        self.settled = Gate()
 
-    def gate(self) -> anyio.Event:
-        """Return the event that is set in this task's loop once the batch is settled."""
-        waker = LoopWaker()
-        gate = self._gates.get(waker.loop)
-        if gate is None:
-            gate = self._gates[waker.loop] = (waker, anyio.Event())
-        return gate[1]
 
-    def wait(self) -> None:
-        """Block this thread until the batch is settled."""
-        self._done.wait()
+@dataclass(slots=True)
+class Counts:
+    """What a writer has done so far, in events.
 
-    def wake(self) -> None:
-        """Wake those who wait: threads at once, tasks by one call to each event loop."""
-        self._done.set()
-        for waker, gate in self._gates.values():
-            waker.call_soon(gate.set)
+    `submitted` = `committed` + `refused` + `unrecorded` + `withdrawn` + those that are waiting.
+    """
+
+    submitted: int = 0
+    committed: int = 0
+    refused: int = 0
+    unrecorded: int = 0
+    withdrawn: int = 0
+    batches: int = 0
+    last_batch: int = 0
+    largest_batch: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many are in the queue, or being appended."""
+        return self.submitted - self.committed - self.refused - self.unrecorded - self.withdrawn
 
 
 class Writer:
@@ -107,11 +143,23 @@ class Writer:
         log: The log; `append` is called from the writer's thread only.
         on_stored: Called in the writer's thread with each batch of new events, once they are
             durable and before any publisher is woken.
+        losses: What may be lost when the log cannot be written, and what has been.
+        on_alarm: Called in the writer's thread when the log fails, and when it takes events again.
     """
 
-    def __init__(self, log: EventLog, on_stored: Callable[[list[AnyEvent]], None]) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        on_stored: Callable[[list[AnyEvent]], None],
+        losses: Losses,
+        on_alarm: OnAlarm = log_alarm,
+    ) -> None:
         self._log = log
         self._on_stored = on_stored
+        self._losses = losses
+        self._on_alarm = on_alarm
+        self._failing = False
+        self.counts = Counts()
         self._queue: SimpleQueue[_Batch | Callable[[], object] | None] = SimpleQueue()
         self._lock = threading.RLock()  # a signal's handler may publish while its thread is here
         self._open_batch: _Batch | None = None  # the last one in the queue, while more may join it
@@ -133,13 +181,13 @@ class Writer:
         """
         ticket = Ticket(drafts)
         with self._lock:
-            gate = self._join(ticket).gate()
+            settled = self._join(ticket).settled.entry()
         try:
-            await gate.wait()
+            await settled.wait()
         except anyio.get_cancelled_exc_class():
             if not self._withdraw(ticket):
                 with anyio.CancelScope(shield=True):
-                    await gate.wait()
+                    await settled.wait()
             raise
         return ticket.result()
 
@@ -148,8 +196,17 @@ class Writer:
         if threading.current_thread() is self._thread:
             raise RuntimeError("publish_sync in the writer's own thread would wait for itself")
         ticket = Ticket(drafts)
-        self._join(ticket).wait()
+        self._join(ticket).settled.wait()
         return ticket.result()
+
+    def append_later(self, drafts: Sequence[Draft]) -> None:
+        """Have drafts appended as one group, and wait for nothing; that it was refused is logged."""
+        with self._lock:
+            self._join(Ticket(drafts, unattended=True))
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Have the writer's thread raise an alarm."""
+        self.call(lambda: self._on_alarm(alarm))
 
     def call(self, function: Callable[[], object]) -> None:
         """Have the writer's thread call a function between two batches, after what is queued."""
@@ -165,10 +222,11 @@ class Writer:
                 self._enqueue(None)
 
     def flush(self) -> None:
-        """Refuse further tickets, and append those that are queued. Blocks until that is done."""
+        """Refuse further tickets, append those that are queued, record what was lost. Blocks until then."""
         done = threading.Event()
         with self._lock:
             self._flushed = True
+            self._enqueue(_Batch())
             self._enqueue(done.set)
         done.wait()
 
@@ -181,7 +239,7 @@ class Writer:
         if closed or os.getpid() != self._process:  # the thread did not come along into a fork
             raise BusClosed
 
-    def _enqueue(self, item: Callable[[], object] | None) -> None:
+    def _enqueue(self, item: _Batch | Callable[[], object] | None) -> None:
         self._open_batch = None
         self._queue.put(item)
 
@@ -195,12 +253,14 @@ class Writer:
                 self._queue.put(batch)
             batch.tickets.append(ticket)
             batch.size += len(ticket.drafts)
+            self.counts.submitted += len(ticket.drafts)
             return batch
 
     def _withdraw(self, ticket: Ticket) -> bool:
         """Take a ticket back; return False if the writer has taken it already."""
         with self._lock:
             if not ticket.taken:
+                self.counts.withdrawn += len(ticket.drafts)
                 ticket.drafts = ()
             return not ticket.taken
 
@@ -224,19 +284,82 @@ class Writer:
     def _append(self, batch: _Batch, tickets: list[Ticket]) -> None:
         """Append a batch and wake who waits, whatever happens: the thread must go on."""
         try:
-            outcomes = self._log.append([ticket.drafts for ticket in tickets]) if tickets else []
-            if len(outcomes) != len(tickets):
-                raise AppendUnknown(f"the log gave {len(outcomes)} outcomes for {len(tickets)} groups")
-        except BaseException as error:
-            for ticket in tickets:
-                ticket.outcome = error if isinstance(error, Exception) else AppendUnknown(repr(error))
-        else:
-            for ticket, outcome in zip(tickets, outcomes, strict=True):
-                ticket.outcome = outcome
-            stored = [event for events in outcomes if isinstance(events, list) for event in events]
-            _call(lambda: self._on_stored(stored))
+            failure = self._record_losses()
+            if tickets:
+                groups = [ticket.drafts for ticket in tickets]
+                outcomes = self._outcomes(groups) if failure is None else _all(failure, groups)
+                for ticket, outcome in zip(tickets, outcomes, strict=True):
+                    self._settle(ticket, outcome)
+                self._note_batch(outcomes)
         finally:
-            batch.wake()
+            with self._lock:
+                batch.settled.open()
+
+    def _record_losses(self) -> Exception | None:
+        """Record what was lost before anything else is; return the error if the log still fails."""
+        while gaps := self._losses.gaps():
+            outcomes = self._outcomes(list(gaps.values()))
+            for run_id, outcome in zip(gaps, outcomes, strict=True):
+                self._losses.note(run_id, outcome)
+            self._offer(outcomes)
+            if failure := _failure(outcomes):
+                return failure
+        return None
+
+    def _outcomes(self, groups: Sequence[Sequence[Draft]]) -> list[list[AnyEvent] | Exception]:
+        try:
+            outcomes = self._log.append(groups)
+            if len(outcomes) != len(groups):
+                raise AppendUnknown(f"the log gave {len(outcomes)} outcomes for {len(groups)} groups")
+        except BaseException as raised:
+            error = raised if isinstance(raised, Exception) else AppendUnknown(repr(raised))
+            return _all(error, groups)
+        return outcomes
+
+    def _settle(self, ticket: Ticket, outcome: list[AnyEvent] | Exception) -> None:
+        size = len(ticket.drafts)
+        if isinstance(outcome, list):
+            self.counts.committed += size
+        elif self._losses.may_lose(ticket.drafts, outcome):
+            outcome = self._losses.add(ticket.drafts, outcome)
+            self.counts.unrecorded += size
+        else:
+            self.counts.refused += size
+            if ticket.unattended:
+                _logger.error("not recorded: %r", outcome)
+        ticket.outcome = outcome
+
+    def _note_batch(self, outcomes: list[list[AnyEvent] | Exception]) -> None:
+        """Count a batch, offer what is stored to the sinks, and raise the alarms."""
+        stored = self._offer(outcomes)
+        self.counts.batches += 1
+        self.counts.last_batch = stored
+        self.counts.largest_batch = max(self.counts.largest_batch, stored)
+        failure = _failure(outcomes)
+        if failure is not None and not self._failing:
+            self._failing = True
+            message = f"the event log cannot be written: {failure}"
+            _call(lambda: self._on_alarm(Alarm("log_failed", message, error=failure)))
+        elif failure is None and self._failing:
+            self._failing, lost = False, self._losses.take_total()
+            message = f"the event log can be written again; {lost} events were lost"
+            _call(lambda: self._on_alarm(Alarm("log_recovered", message, lost)))
+
+    def _offer(self, outcomes: list[list[AnyEvent] | Exception]) -> int:
+        """Offer what is stored to the sinks; return how many events that is."""
+        stored = [event for events in outcomes if isinstance(events, list) for event in events]
+        _call(lambda: self._on_stored(stored))
+        return len(stored)
+
+
+def _all(error: Exception, groups: Sequence[object]) -> list[list[AnyEvent] | Exception]:
+    """Return the outcomes of groups that all failed for one reason."""
+    return [error for _ in groups]
+
+
+def _failure(outcomes: Iterable[list[AnyEvent] | Exception]) -> Exception | None:
+    """Return the first of the log's own failures."""
+    return next((outcome for outcome in outcomes if isinstance(outcome, LOG_FAILURES)), None)
 
 
 def _call(function: Callable[[], object]) -> None:

@@ -11,10 +11,10 @@ from tracebus import (
     SinkRejected,
     SinkUnavailable,
     SqliteEventLog,
+    Subscription,
     ToolProposed,
     TraceEventBus,
 )
-from tracebus import delivery as delivery_module
 from tracebus.eventlog import AnyEvent
 from tracebus.testing import CapturingSink
 
@@ -100,12 +100,11 @@ async def test_a_rejected_batch_is_passed_over() -> None:
     assert ids[0] in [event.id for event in sink.events]
 
 
-async def test_more_than_the_buffer_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_more_than_the_buffer_holds(tmp_path: Path) -> None:
     """What does not fit into a slow sink's buffer comes from the log, in order and once."""
-    monkeypatch.setattr(delivery_module, "BUFFER_EVENTS", 10)
     log = SqliteEventLog(tmp_path / "trace.db")
     sink = Slow()
-    async with TraceEventBus(log, [sink]) as bus:
+    async with TraceEventBus(log, [Subscription(sink, buffer_events=10)]) as bus:
         for _ in range(5):
             await publish(bus, 100)
     positions = [event.position for event in sink.events]
@@ -180,10 +179,10 @@ class Forgetful(MemoryEventLog):
         raise OSError("cannot read")
 
 
-async def test_a_log_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_log_that_cannot_be_read() -> None:
     """Where a sink has fallen behind and the log cannot be read, publishing goes on."""
-    monkeypatch.setattr(delivery_module, "BUFFER_EVENTS", 1)
-    async with TraceEventBus(Forgetful(), [CapturingSink()], drain_timeout=0.1) as bus:
+    sink = Subscription(CapturingSink(), buffer_events=1)
+    async with TraceEventBus(Forgetful(), [sink], drain_timeout=0.1) as bus:
         await publish(bus, 10)
     assert bus.sinks[0].failures > 0
 

@@ -94,11 +94,12 @@ class MemoryEventLog(EventLog):
     def query(self, query: EventQuery) -> Iterator[AnyEvent]:
         with self._lock:
             runs_of_user = set(self._users.get(query.user_id, ())) if query.user_id is not None else None
-            events = self._events[query.after :]
+            stored = len(self._events)
         found = 0
-        for event in events:
+        for index in range(query.after, stored):
             if query.limit is not None and found >= query.limit:
                 return
+            event = self._events[index]
             if _matches(event, query) and (runs_of_user is None or event.run_id in runs_of_user):
                 found += 1
                 yield event.copy()

@@ -28,6 +28,13 @@ _OPTIONAL: Final = ("tenantId", "agentId", "turnId", "occurredAt", "risk", "key"
 _optional_values = attrgetter("tenant_id", "agent_id", "turn_id", "occurred_at", "risk", "key", "causes")
 
 
+def add_optional_fields(header: Header, draft: Draft) -> None:
+    """Add to a header the fields that the publisher may leave out."""
+    for name, value in zip(_OPTIONAL, _optional_values(draft), strict=True):
+        if value:
+            header[name] = list(value) if name == "causes" else value
+
+
 class Sealer:
     """Seals drafts: gives each its place in its run, its id, its time and its hashes.
 
@@ -69,9 +76,7 @@ class Sealer:
         }
         if head is not None:
             header["parentHash"] = head.event_hash
-        for name, value in zip(_OPTIONAL, _optional_values(draft), strict=True):
-            if value:
-                header[name] = list(value) if name == "causes" else value
+        add_optional_fields(header, draft)
         return header, follow(head, header)
 
 

@@ -44,10 +44,10 @@ class RecordingGap(EventPayload, type="recording_gap"):
     count: Count | None = None
     """How many events were lost; absent where that is unknown."""
     since: Timestamp | None = None
-    """Time of the last event recorded before the gap."""
+    """From when on something may be missing."""
     until: Timestamp | None = None
     """When recording worked again."""
     types: list[str] | None = None
     """Event types that were missed, as far as known."""
     component: str | None = None
-    """Hook, adapter or process that failed to record."""
+    """Hook, adapter, process or sink that failed to record."""

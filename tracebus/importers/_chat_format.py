@@ -35,8 +35,8 @@ from evidence.header import is_id
 from tracebus.committed import MAX_VALUE_BYTES, free_form
 from tracebus.events import ContextCompiled, ModelCallCompleted, ToolExecuted, ToolProposed, TurnStarted
 from tracebus.payload import JSON_TEXT, EventPayload
+from tracebus.upkeep import RESERVED_PREFIX
 
-_RESERVED_PREFIX: Final = "tracebus:"
 _PLAIN_CALL: Final = {"id", "type", "function"}
 _PLAIN_FUNCTION: Final = {"name", "arguments"}
 _LONGEST_ESCAPE: Final = 6  # a character written as \u0000
@@ -75,8 +75,8 @@ def parse_conversation(line: bytes) -> Conversation:
     """
     record = _object(_loads(line), "")
     conversation_id, messages = record.pop("conversation", None), record.pop("messages", None)
-    if not is_id(conversation_id) or conversation_id.startswith(_RESERVED_PREFIX):
-        expected = f"1-128 printable ASCII characters, not beginning with {_RESERVED_PREFIX}"
+    if not is_id(conversation_id) or conversation_id.startswith(RESERVED_PREFIX):
+        expected = f"1-128 printable ASCII characters, not beginning with {RESERVED_PREFIX}"
         _refuse("conversation", expected, conversation_id)
     if not isinstance(messages, list):
         _refuse("messages", "an array of messages", messages)
