@@ -7,9 +7,11 @@ ARGS ?=
 
 venv := .venv
 stamp := $(venv)/.complete
+peers := .bench-peers
+peers_stamp := $(peers)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint requirements clean
+.PHONY: help demo test lint bench requirements clean
 
 help:
 	@echo 'tracebus: start here'
@@ -17,6 +19,7 @@ help:
 	@echo '  make demo          payments, the evidence of them, and eight attempts to cheat'
 	@echo '  make test          run the tests       make test ARGS="-k chain -x"'
 	@echo '  make lint          ruff check, ruff format --check, mypy'
+	@echo '  make bench         measure speed beside other libraries, installed into $(peers)'
 	@echo '  make requirements  pin again after a change in pyproject.toml; UPGRADE=1 raises every pin'
 	@echo '  make clean         remove .venv, caches and builds'
 	@echo
@@ -34,6 +37,9 @@ lint: $(stamp)
 	$(venv)/bin/ruff format --check
 	$(venv)/bin/mypy
 
+bench: $(stamp) $(peers_stamp)
+	@$(venv)/bin/python tests/bench/bench.py --peers $(peers)/bin/python $(ARGS)
+
 # The stamp comes last, so a set-up that was interrupted counts as none and starts over.
 # -qq because pip on success has nothing to tell; its errors are still shown.
 $(stamp): requirements-dev.txt pyproject.toml
@@ -49,14 +55,24 @@ $(stamp): requirements-dev.txt pyproject.toml
 	@$(venv)/bin/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e .
 	@touch $(stamp)
 
-# Universal: one file for every platform and every Python from 3.11 on. No header, no annotations
-# and no index: the file says what is installed, not where it came from.
+$(peers_stamp): tests/bench/requirements-peers.txt | $(stamp)
+	@echo 'Setting up $(peers), once ...' >&2
+	@rm -rf $(peers)
+	@'$(PYTHON)' -m venv $(peers)
+	@$(peers)/bin/python -m pip --disable-pip-version-check install -qq --require-hashes -r $<
+	@touch $(peers_stamp)
+
+# Universal: the same pins for every platform and every Python from 3.11 on. No header, no annotations
+# and no index: the files say what is installed, not where it came from.
+pin = --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+  $(if $(UPGRADE),--upgrade)
+
 requirements:
 	@command -v '$(UV)' >/dev/null || { echo 'this needs uv: pip install uv' >&2; exit 1; }
-	'$(UV)' pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-annotate $(if $(UPGRADE),--upgrade) --group dev pyproject.toml -o requirements-dev.txt
+	'$(UV)' pip compile $(pin) --group dev pyproject.toml -o requirements-dev.txt
+	'$(UV)' pip compile $(pin) tests/bench/requirements-peers.in -o tests/bench/requirements-peers.txt
 
 clean:
-	rm -f $(stamp)
-	rm -rf $(venv) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f $(stamp) $(peers_stamp)
+	rm -rf $(venv) $(peers) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

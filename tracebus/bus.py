@@ -92,8 +92,9 @@ class TraceEventBus:
     async def __aenter__(self) -> TraceEventBus:
         if self._open_writer is not None:
             raise RuntimeError("the bus is open already")
-        await anyio.to_thread.run_sync(self._open_log)
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._close_log)
+            await anyio.to_thread.run_sync(self._open_log)
             writer = Writer(self.log, self._offer, Losses(self._fail_open), self._on_alarm)
             stack.callback(writer.stop)
             self._counts = writer.counts
@@ -112,6 +113,10 @@ class TraceEventBus:
     def _open_log(self) -> None:
         self.log.open()
         self.log.append(())  # a log that cannot be written is noticed here, not by the first event
+
+    async def _close_log(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.log.close)
 
     async def __aexit__(
         self,
@@ -133,7 +138,6 @@ class TraceEventBus:
             for delivery in self._deliveries:
                 delivery.stop()
             await anyio.to_thread.run_sync(writer.close)
-            await anyio.to_thread.run_sync(self.log.close)
             for delivery in self._deliveries:
                 with anyio.move_on_after(self._drain_timeout):
                     await delivery.aclose()
@@ -236,9 +240,7 @@ class TraceEventBus:
         writer = self._writer
         for delivery in self._attended:
             delivery.admit(blocking=False)
-        events = await writer.append(drafts)
-        for event in events:
-            run.note(event.type)
+        events = await writer.append(drafts, run.note)
         for delivery in self._attended:
             await delivery.confirm(events)
         return events
@@ -274,8 +276,7 @@ class TraceEventBus:
         writer = self._writer
         for delivery in self._attended:
             delivery.admit(blocking=True)
-        events = writer.append_sync([draft])
-        run.note(draft.committed.type)
+        events = writer.append_sync([draft], run.note)
         for delivery in self._attended:
             delivery.confirm_sync(events)
         return events[0]

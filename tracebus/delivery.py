@@ -148,8 +148,7 @@ class Delivery:
         confirmation = self._expect(events)
         if confirmation is None:
             return
-        with self._lock:
-            entry = confirmation.gate.entry()
+        entry = confirmation.gate.entry()
         seconds = self.subscription.confirm_seconds if self.subscription.required else None
         with anyio.move_on_after(seconds):
             await entry.wait()

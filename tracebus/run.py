@@ -24,6 +24,7 @@ from tracebus.events import (
 
 if TYPE_CHECKING:
     from tracebus.bus import TraceEventBus
+    from tracebus.eventlog.base import AnyEvent
 
 Outcome = Literal["completed", "failed", "cancelled", "timed_out", "abandoned"]
 
@@ -76,6 +77,7 @@ class Run:
         self._bus = bus
         self._turns = turns
         self._ended = False
+        self._open_turns: set[str] = set()
         self.run_id = run_id
         self.workflow_id = workflow_id
         self.tenant_id = tenant_id
@@ -113,7 +115,7 @@ class Run:
                 outcome = "cancelled"
                 raise
             finally:
-                if not self._ended or outcome == "completed":
+                if turn_id in self._open_turns and (not self._ended or outcome == "completed"):
                     with anyio.CancelScope(shield=True):
                         await self._bus.publish(TurnCompleted(outcome=outcome))
 
@@ -136,9 +138,14 @@ class Run:
         """Publish the run's terminal event; nothing can follow it."""
         return await self._bus.publish(RunCompleted(outcome=outcome, reason=reason), run=self)
 
-    def note(self, event_type: str) -> None:
-        """Take note that an event of this type was published into the run."""
-        self._ended = event_type in _ENDING or (self._ended and event_type != Resumed.type)
+    def note(self, event: AnyEvent) -> None:
+        """Take note that an event was published into the run."""
+        self._ended = event.type in _ENDING or (self._ended and event.type != Resumed.type)
+        if event.turn_id is not None:
+            if event.type == TurnStarted.type:
+                self._open_turns.add(event.turn_id)
+            elif event.type == TurnCompleted.type:
+                self._open_turns.discard(event.turn_id)
 
     @asynccontextmanager
     async def child(self, **started: Unpack[RunArguments]) -> AsyncIterator[Run]:

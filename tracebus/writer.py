@@ -15,6 +15,7 @@ import copy
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,13 +56,12 @@ class LoopWaker:
 class Ticket:
     """Drafts on their way into the log, and what became of them."""
 
-    __slots__ = ("drafts", "outcome", "taken", "unattended")
+    __slots__ = ("drafts", "outcome", "unattended")
 
     def __init__(self, drafts: Sequence[Draft], *, unattended: bool = False) -> None:
         self.drafts = drafts
         self.unattended = unattended
         self.outcome: list[AnyEvent] | Exception = BusClosed()
-        self.taken = False
 
     def result(self) -> list[AnyEvent]:
         """Return the events, or raise what went wrong."""
@@ -70,12 +70,18 @@ class Ticket:
             raise copy.copy(self.outcome) from self.outcome
         return self.outcome
 
+    def note_each(self, note: Callable[[AnyEvent], object]) -> list[AnyEvent]:
+        """Do as `result`, and call a function with each event first."""
+        events = self.result()
+        for event in events:
+            note(event)
+        return events
+
 
 class Gate:
     """Opens once; tasks of any event loop, and threads, wait for it.
 
-    All tasks of one event loop wait for one event, and all threads for another. `entry` and `open` are
-    called under a lock of the owner's.
+    All tasks of one event loop wait for one event, and all threads for another.
     """
 
     __slots__ = ("_entries", "_opened")
@@ -85,12 +91,14 @@ class Gate:
         self._opened = threading.Event()
 
     def entry(self) -> anyio.Event:
-        """Return the event that will be set in this task's loop."""
+        """Return the event that is set in this task's loop when the gate opens."""
         waker = LoopWaker()
-        entry = self._entries.get(waker.loop)
-        if entry is None:
-            entry = self._entries[waker.loop] = (waker, anyio.Event())
-        return entry[1]
+        _, entry = self._entries.get(waker.loop) or self._entries.setdefault(
+            waker.loop, (waker, anyio.Event())
+        )
+        if self._opened.is_set():  # it may have opened before it saw this entry
+            entry.set()
+        return entry
 
     def wait(self, seconds: float | None = None) -> bool:
         """Block this thread until the gate is open; return False if it is not after so long."""
@@ -99,19 +107,46 @@ class Gate:
     def open(self) -> None:
         """Let all pass: threads at once, tasks by one call to each event loop."""
         self._opened.set()
-        for waker, entry in self._entries.values():
+        for waker, entry in list(self._entries.values()):
             waker.call_soon(entry.set)
 
 
 class _Batch:
-    """Tickets that are appended together; `settled` opens when their outcomes are there."""
+    """Tickets that are appended together; `settled` opens when their outcomes are there.
 
-    __slots__ = ("settled", "size", "tickets")
+    It takes no lock: a handler of signals may publish whose thread is in the midst of publishing.
+    """
+
+    __slots__ = ("_closed", "_tickets", "settled", "size")
 
     def __init__(self) -> None:
-        self.tickets: list[Ticket] = []
+        self._tickets: deque[Ticket] = deque()
+        self._closed = False
         self.size = 0
         self.settled = Gate()
+
+    def join(self, ticket: Ticket) -> bool:
+        """Add a ticket; return False if the batch was taken before."""
+        self.size += len(ticket.drafts)
+        self._tickets.append(ticket)
+        return not (self._closed and self.withdraw(ticket))
+
+    def withdraw(self, ticket: Ticket) -> bool:
+        """Take a ticket back; return False if the writer has it already."""
+        try:
+            self._tickets.remove(ticket)
+        except ValueError:
+            return False
+        return True
+
+    def take(self) -> list[Ticket]:
+        """Return the tickets, for good: none can join or be withdrawn any more."""
+        self._closed = True
+        tickets = []
+        with suppress(IndexError):
+            while True:
+                tickets.append(self._tickets.popleft())
+        return tickets
 
 
 @dataclass(slots=True)
@@ -162,47 +197,50 @@ class Writer:
         self.counts = Counts()
         self._queue: SimpleQueue[_Batch | Callable[[], object] | None] = SimpleQueue()
         self._lock = threading.RLock()  # a signal's handler may publish while its thread is here
-        self._open_batch: _Batch | None = None  # the last one in the queue, while more may join it
+        self._filling: _Batch | None = None  # the last one in the queue
         self._process = os.getpid()
         self._closed = False
         self._flushed = False
         self._thread = threading.Thread(target=self._run, name="tracebus-writer", daemon=True)
         self._thread.start()
 
-    async def append(self, drafts: Sequence[Draft]) -> list[AnyEvent]:
+    async def append(self, drafts: Sequence[Draft], note: Callable[[AnyEvent], object]) -> list[AnyEvent]:
         """Append drafts as one group, from a task; return the sealed events once they are durable.
 
         Cancelled before the writer took them, nothing is appended; cancelled later, it waits for the
-        outcome first, and the events are in the log.
+        outcome first, and the events are in the log. `note` is called with each event in either case.
 
         Raises:
             PublishError, EvidenceError: The group was refused; nothing of it is in the log.
             AppendUnknown: It cannot be told whether it is in the log.
         """
         ticket = Ticket(drafts)
-        with self._lock:
-            settled = self._join(ticket).settled.entry()
+        batch = self._join(ticket)
+        settled = batch.settled.entry()
         try:
             await settled.wait()
         except anyio.get_cancelled_exc_class():
-            if not self._withdraw(ticket):
+            if batch.withdraw(ticket):
+                self._note_withdrawn(len(drafts))
+            else:
                 with anyio.CancelScope(shield=True):
                     await settled.wait()
+                with suppress(Exception):
+                    ticket.note_each(note)
             raise
-        return ticket.result()
+        return ticket.note_each(note)
 
-    def append_sync(self, drafts: Sequence[Draft]) -> list[AnyEvent]:
+    def append_sync(self, drafts: Sequence[Draft], note: Callable[[AnyEvent], object]) -> list[AnyEvent]:
         """Do as `append` from any thread, blocking it."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("publish_sync in the writer's own thread would wait for itself")
         ticket = Ticket(drafts)
         self._join(ticket).settled.wait()
-        return ticket.result()
+        return ticket.note_each(note)
 
     def append_later(self, drafts: Sequence[Draft]) -> None:
         """Have drafts appended as one group, and wait for nothing; that it was refused is logged."""
-        with self._lock:
-            self._join(Ticket(drafts, unattended=True))
+        self._join(Ticket(drafts, unattended=True))
 
     def alarm(self, alarm: Alarm) -> None:
         """Have the writer's thread raise an alarm."""
@@ -210,8 +248,10 @@ class Writer:
 
     def call(self, function: Callable[[], object]) -> None:
         """Have the writer's thread call a function between two batches, after what is queued."""
+        self._check_process()
         with self._lock:
-            self._check_open(self._closed)
+            if self._closed:
+                raise BusClosed
             self._enqueue(function)
 
     def stop(self) -> None:
@@ -235,51 +275,39 @@ class Writer:
         self.stop()
         self._thread.join()
 
-    def _check_open(self, closed: bool) -> None:
-        if closed or os.getpid() != self._process:  # the thread did not come along into a fork
+    def _check_process(self) -> None:
+        """Check that this is no fork, where the thread is missing and the lock may be held for ever."""
+        if os.getpid() != self._process:
             raise BusClosed
 
     def _enqueue(self, item: _Batch | Callable[[], object] | None) -> None:
-        self._open_batch = None
+        self._filling = None
         self._queue.put(item)
 
     def _join(self, ticket: Ticket) -> _Batch:
         """Put a ticket into the batch that is filling, and return that."""
+        self._check_process()
         with self._lock:
-            self._check_open(self._closed or self._flushed)
-            batch = self._open_batch
-            if batch is None or batch.size >= MAX_BATCH:
-                batch = self._open_batch = _Batch()
-                self._queue.put(batch)
-            batch.tickets.append(ticket)
-            batch.size += len(ticket.drafts)
+            if self._closed or (self._flushed and not ticket.unattended):
+                raise BusClosed
             self.counts.submitted += len(ticket.drafts)
+            batch = self._filling
+            if batch is None or batch.size >= MAX_BATCH or not batch.join(ticket):
+                batch = self._filling = _Batch()
+                batch.join(ticket)
+                self._queue.put(batch)
             return batch
 
-    def _withdraw(self, ticket: Ticket) -> bool:
-        """Take a ticket back; return False if the writer has taken it already."""
+    def _note_withdrawn(self, events: int) -> None:
         with self._lock:
-            if not ticket.taken:
-                self.counts.withdrawn += len(ticket.drafts)
-                ticket.drafts = ()
-            return not ticket.taken
+            self.counts.withdrawn += events
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             if isinstance(item, _Batch):
-                self._append(item, self._take(item))
+                self._append(item, item.take())
             else:
                 _call(item)
-
-    def _take(self, batch: _Batch) -> list[Ticket]:
-        """Close a batch to further tickets; return those that were not withdrawn."""
-        with self._lock:
-            if self._open_batch is batch:
-                self._open_batch = None
-            tickets = [ticket for ticket in batch.tickets if ticket.drafts]
-            for ticket in tickets:
-                ticket.taken = True
-        return tickets
 
     def _append(self, batch: _Batch, tickets: list[Ticket]) -> None:
         """Append a batch and wake who waits, whatever happens: the thread must go on."""
@@ -292,8 +320,7 @@ class Writer:
                     self._settle(ticket, outcome)
                 self._note_batch(outcomes)
         finally:
-            with self._lock:
-                batch.settled.open()
+            batch.settled.open()
 
     def _record_losses(self) -> Exception | None:
         """Record what was lost before anything else is; return the error if the log still fails."""
