@@ -50,7 +50,6 @@ from tracebus.ids import NewId
 
 _PAGE: Final = 500
 _MAX_CACHED_HEADS: Final = 10_000
-_BUSY_MILLISECONDS: Final = 10_000
 
 
 class SqliteEventLog(EventLog):
@@ -62,6 +61,7 @@ class SqliteEventLog(EventLog):
         digest_algorithm: ``sha256`` or ``blake3``, for a new log.
         clock: Returns the time in nanoseconds since 1970.
         new_id: Makes event ids.
+        wait_seconds: How long to wait for another process that is writing, before an append fails.
         read_only: Make nothing, write nothing, and read also a log that is not fit to be appended
             to, so that it can be looked into.
 
@@ -77,6 +77,7 @@ class SqliteEventLog(EventLog):
         digest_algorithm: str = SHA256,
         clock: Callable[[], int] = time.time_ns,
         new_id: NewId | None = None,
+        wait_seconds: float = 10.0,
         read_only: bool = False,
     ) -> None:
         if os.fspath(path) in (":memory:", ""):
@@ -86,6 +87,7 @@ class SqliteEventLog(EventLog):
         self._new_algorithm = check_algorithm(digest_algorithm)
         self._clock = clock
         self._new_id = new_id
+        self._wait_seconds = wait_seconds
         self._read_only = read_only
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -165,7 +167,7 @@ class SqliteEventLog(EventLog):
         return sqlite3.connect(
             uri,
             uri=True,
-            timeout=_BUSY_MILLISECONDS / 1000,
+            timeout=self._wait_seconds,
             isolation_level=None,
             check_same_thread=False,
         )
