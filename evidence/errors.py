@@ -16,6 +16,7 @@
         │   ├── ScopeMismatch     the signed scope or a view says what the events do not
         │   ├── PayloadRefused    a payload is absent, or present, against the scope
         │   ├── DisclosureRefused a disclosure is forged, moved, doubled or unreferenced
+        │   ├── ProofRefused      a Merkle proof does not lead to the root that it should
         │   └── Unexpected        valid evidence, of something else than was expected
         ├── Incomplete            nothing is wrong, but something has not ended or is missing
         └── Unverifiable          a key or a library that is needed is absent
@@ -54,7 +55,7 @@ class NotCanonicalizable(PlacedError):
 
 
 class MalformedInput(PlacedError):
-    """Bytes that cannot be read; `place` is a byte offset or a JSON Pointer."""
+    """Bytes that cannot be read; `place` is a byte offset, a line or a JSON Pointer."""
 
 
 class KeyRefused(EvidenceError):
@@ -113,6 +114,10 @@ class PayloadRefused(VerificationFailed):
 
 class DisclosureRefused(VerificationFailed):
     """A disclosure is forged, moved, doubled, unreferenced, or shown though listed as withheld."""
+
+
+class ProofRefused(VerificationFailed):
+    """A proof about a log's tree or heads map does not lead to the root that it should."""
 
 
 class Unexpected(VerificationFailed):

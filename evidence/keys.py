@@ -26,6 +26,10 @@ from evidence.errors import KeyRefused
 
 ED25519: Final = "ed25519"
 HMAC_SHA256: Final = "hmac-sha256"
+NOTE_ED25519: Final = 1
+"""The signature type of a C2SP verifier key that signs notes with Ed25519."""
+KEY_NAME: Final = r"[^\s+\x00-\x1f\ud800-\udfff]+"
+"""What a key may be called in C2SP notes: anything without Unicode spaces, "+" and controls."""
 
 _SECRET_ID_DOMAIN: Final = b"tracebus/key-id/v1\n"
 
@@ -35,7 +39,7 @@ _PKCS8_PREFIX: Final = bytes.fromhex("302e020100300506032b657004220420")
 _PEM: Final = re.compile(
     r"-----BEGIN (?P<label>[A-Z ]+)-----\r?\n(?P<body>[A-Za-z0-9+/=\r\n]+)-----END (?P=label)-----"
 )
-_VKEY: Final = re.compile(r"(?P<name>[^\s+]+)\+(?P<hash>[0-9a-f]{8})\+(?P<key>[A-Za-z0-9+/=]+)")
+_VKEY: Final = re.compile(rf"(?P<name>{KEY_NAME})\+(?P<hash>[0-9a-f]{{8}})\+(?P<key>[A-Za-z0-9+/=]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,10 @@ class VerifyingKey:
         text = _ascii(key)
         if text.startswith("-----BEGIN"):
             return cls(_unwrap(text, "PUBLIC KEY", _SPKI_PREFIX))
-        return cls(_parse_vkey(text))
+        _, signature_type, raw = parse_vkey(text)
+        if signature_type != NOTE_ED25519:
+            raise KeyRefused(f"verifier key: expected signature type 1, Ed25519, found {signature_type}")
+        return cls(raw)
 
     def to_pem(self) -> str:
         """Return the key as PEM, a SubjectPublicKeyInfo."""
@@ -154,6 +161,34 @@ def parse_private_key(pem: str | bytes) -> bytes:
     return _unwrap(_ascii(pem), "PRIVATE KEY", _PKCS8_PREFIX)
 
 
+def note_key_id(name: str, signature_type: int, raw: bytes) -> bytes:
+    """Return the four bytes by which a note's signature line names a key (C2SP signed-note)."""
+    return hashlib.sha256(name.encode() + b"\n" + bytes([signature_type]) + raw).digest()[:4]
+
+
+def parse_vkey(text: str) -> tuple[str, int, bytes]:
+    """Return the name, signature type and key of a C2SP verifier key, ``name+hash+base64``.
+
+    Raises:
+        KeyRefused: It is none, or its hash is not that of the rest.
+    """
+    match = _VKEY.fullmatch(text)
+    if match is None:
+        raise KeyRefused("key: expected 32 bytes, PEM or a verifier key name+hash+base64")
+    typed_key = _decode_base64(match["key"])
+    signature_type, raw = typed_key[0], typed_key[1:]
+    expected = note_key_id(match["name"], signature_type, raw).hex()
+    if match["hash"] != expected:
+        raise KeyRefused(f"verifier key: hash {match['hash']} is not that of its key ({expected})")
+    return match["name"], signature_type, raw
+
+
+def format_vkey(name: str, signature_type: int, raw: bytes) -> str:
+    """Return a key as a C2SP verifier key, ``name+hash+base64``."""
+    typed_key = base64.b64encode(bytes([signature_type]) + raw).decode()
+    return f"{name}+{note_key_id(name, signature_type, raw).hex()}+{typed_key}"
+
+
 def _ascii(key: bytes | str) -> str:
     if not isinstance(key, (bytes, str)):
         raise KeyRefused(f"key: expected 32 bytes, PEM or a verifier key, found {type(key).__name__}")
@@ -180,19 +215,6 @@ def _unwrap(text: str, label: str, prefix: bytes) -> bytes:
     if len(der) != len(prefix) + 32 or not der.startswith(prefix):
         raise KeyRefused(f"PEM {label}: expected an Ed25519 key")
     return der[len(prefix) :]
-
-
-def _parse_vkey(text: str) -> bytes:
-    match = _VKEY.fullmatch(text)
-    if match is None:
-        raise KeyRefused("key: expected 32 bytes, PEM or a verifier key name+hash+base64")
-    typed_key = _decode_base64(match["key"])
-    if len(typed_key) != 33 or typed_key[0] != 1:
-        raise KeyRefused("verifier key: expected signature type 1, Ed25519")
-    expected = hashlib.sha256(match["name"].encode() + b"\n" + typed_key).hexdigest()[:8]
-    if match["hash"] != expected:
-        raise KeyRefused(f"verifier key: hash {match['hash']} is not that of its key ({expected})")
-    return typed_key[1:]
 
 
 def _decode_base64(text: str) -> bytes:
