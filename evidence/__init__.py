@@ -1,9 +1,9 @@
 """Evidence: bytes to verdict, in both directions.
 
 This package makes and verifies evidence bundles, and is all that a verifier needs: canonical JSON,
-digests, event headers, chains, selective disclosure, bundles, signers and the verifier. It is
-synchronous, opens no connection, and knows nothing of event loops, databases or the event classes;
-to it, an event is authenticated bytes.
+digests, event headers, chains, selective disclosure, bundles, signers, trust policies and the
+verifier. It is synchronous, opens no connection, and knows nothing of event loops, databases or the
+event classes; to it, an event is authenticated bytes.
 
     from evidence import verify_evidence_bundle
 
@@ -12,7 +12,15 @@ to it, an event is authenticated bytes.
 """
 
 from evidence.bundle import EvidenceBundle
-from evidence.bundler import EvidenceBundler, Withholding, WorkflowEvent, WorkflowSource
+from evidence.bundler import (
+    CompletenessSource,
+    EvidenceBundler,
+    Withholding,
+    WorkflowEvent,
+    WorkflowProof,
+    WorkflowSource,
+)
+from evidence.completeness import Completeness
 from evidence.disclosure import Disclosure
 from evidence.errors import (
     ChainBroken,
@@ -25,6 +33,7 @@ from evidence.errors import (
     MalformedInput,
     NotCanonicalizable,
     PayloadRefused,
+    ProofRefused,
     ScopeMismatch,
     SignatureRefused,
     Unexpected,
@@ -36,11 +45,15 @@ from evidence.errors import (
 from evidence.keys import SharedSecret, VerifyingKey
 from evidence.report import Shown, VerificationReport, VerifiedEvent, VerifiedRun
 from evidence.signing import Ed25519Signer, EvidenceSigner, HmacSigner
+from evidence.trust import TrustPolicy
+from evidence.trust_file import parse_policy
 from evidence.verify import ANY_TENANT, verify_evidence_bundle
 
 __all__ = [
     "ANY_TENANT",
     "ChainBroken",
+    "Completeness",
+    "CompletenessSource",
     "DigestMismatch",
     "Disclosure",
     "DisclosureRefused",
@@ -56,10 +69,12 @@ __all__ = [
     "MalformedInput",
     "NotCanonicalizable",
     "PayloadRefused",
+    "ProofRefused",
     "ScopeMismatch",
     "SharedSecret",
     "Shown",
     "SignatureRefused",
+    "TrustPolicy",
     "Unexpected",
     "UnknownWorkflow",
     "Unverifiable",
@@ -71,6 +86,8 @@ __all__ = [
     "VerifyingKey",
     "Withholding",
     "WorkflowEvent",
+    "WorkflowProof",
     "WorkflowSource",
+    "parse_policy",
     "verify_evidence_bundle",
 ]

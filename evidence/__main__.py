@@ -1,6 +1,7 @@
 """Verify a bundle with nothing but this package: ``python -m evidence verify``.
 
     python -m evidence verify bundle.json --key treasury.pub --workflow transfer-42
+    python -m evidence verify bundle.json --policy trust.txt --workflow transfer-42
 
 It opens no connection, and needs no event loop, no database and no command-line library. What it
 prints goes to standard output, why a bundle is refused to standard error, one line; both with all
@@ -12,7 +13,8 @@ Exit codes, which are those of ``tracebus``, too:
 0      verified, or an outcome that ``--accept`` admits
 1      failed: the evidence is bad, or of something else than you said you expect
 2      malformed: a file cannot be read as what it should be; or wrong usage
-3      incomplete (a run has not ended) or unverifiable (a library that is needed is absent)
+3      incomplete (a run has not ended, or what the policy requires is missing) or unverifiable (a
+       library that is needed is absent)
 130    interrupted from the keyboard
 141    whoever read the output has closed it
 =====  ==========================================================================================
@@ -38,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-    given = vars(_parser().parse_args(arguments))
+    parser = _parser()
+    given = vars(parser.parse_args(arguments))
+    if not (given["key"] or given["hmac_secret"] or given["policy"]):
+        parser.error("expected --key NAME.pub, --hmac-secret FILE, or --policy FILE with a bundle-key")
     return guarded(lambda: verify(_request(given)))
 
 
@@ -68,9 +73,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", help="the bundle's file; - for standard input")
-    keys = parser.add_mutually_exclusive_group(required=True)
+    keys = parser.add_mutually_exclusive_group()
     keys.add_argument("--key", metavar="NAME.pub", help="your copy of the signer's public key")
     keys.add_argument("--hmac-secret", metavar="FILE", help="the secret that you share with the signer")
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument("--policy", metavar="FILE", help="your trust policy: whose logs, bundles, witnesses")
+    trust.add_argument(
+        "--log-key", metavar="VKEY", help="the log's key, or its file: the bundle must be shown to be whole"
+    )
     add("--workflow", metavar="ID", help="the workflow that it must be about")
     tenants = parser.add_mutually_exclusive_group()
     tenants.add_argument("--tenant", metavar="T", help="the tenant that it must be of")

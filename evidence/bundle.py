@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from evidence import canonical
+from evidence.completeness import PROOF, Completeness
 from evidence.digest import ALGORITHMS, is_digest, sha256
 from evidence.disclosure import is_sd_digest
 from evidence.envelope import PAYLOAD_TYPE, pae, statement, to_dsse
@@ -112,6 +113,11 @@ class EvidenceBundle:
     def tenant_id(self) -> str | None:
         """The workflow's tenant, if it has one."""
         return self._tree.get("tenantId")
+
+    @property
+    def log(self) -> str:
+        """The origin of the log that the bundle is of."""
+        return str(self._tree["scope"]["log"])
 
     def __repr__(self) -> str:
         return f"EvidenceBundle(workflow_id={self.workflow_id!r}, bundle_id={self.bundle_id!r})"
@@ -231,6 +237,8 @@ def _check_event(place: str, value: object) -> None:
         raise MalformedInput(f"{place}/payload", f"expected an object, found {value['payload']!r:.80}")
 
 
+_matches_hash = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=").fullmatch
+
 # C0 and C1 controls, and what changes the direction of text: nothing that a terminal would act on.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -257,6 +265,7 @@ _hex = _is(
     lambda value: isinstance(value, str) and len(value) == 64 and not value.strip("0123456789abcdef"),
     "64 lower-case hex digits",
 )
+_hash = _is(lambda value: isinstance(value, str) and _matches_hash(value) is not None, "32 bytes in base64")
 _event_ids = _array(_event_id)
 _sd_digests = _array(_is(is_sd_digest, "a disclosure's digest"))
 
@@ -284,8 +293,20 @@ _check_scope = _object(
         "erased": _check_erased,
         "redactable": _event_ids,
     },
-    {"disclosurePolicy": _sha256, "checkpoint": _text},
+    {"disclosurePolicy": _sha256, "checkpoint": _object({"size": _count, "root": _hash})},
 )
+_proofs = _is(
+    lambda value: isinstance(value, dict) and len(value) <= MAX_PROOFS and all(map(is_text, value)),
+    f"an object of at most {MAX_PROOFS} kinds of proof, each named in 1-1024 characters",
+)
+
+
+def _check_proofs(place: str, value: Any) -> None:
+    _proofs(place, value)
+    if PROOF in value:
+        Completeness.from_json(value[PROOF])
+
+
 _check_shape_at = _object(
     {
         "version": _is(lambda value: type(value) is int and value == BUNDLE_VERSION, "1"),
@@ -301,10 +322,7 @@ _check_shape_at = _object(
             {"alg": _text, "value": _is(lambda value: isinstance(value, str), "base64"), "keyId": _hex}
         ),
         "disclosures": _map(_event_id, _array(_is(lambda value: isinstance(value, str), "a disclosure"))),
-        "proofs": _is(
-            lambda value: isinstance(value, dict) and len(value) <= MAX_PROOFS and all(map(is_text, value)),
-            f"an object of at most {MAX_PROOFS} kinds of proof, each named in 1-1024 characters",
-        ),
+        "proofs": _check_proofs,
     },
     {"tenantId": _name},
 )

@@ -5,20 +5,29 @@ from __future__ import annotations
 import base64
 import inspect
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from evidence import canonical, projection
-from evidence.bundle import BUNDLE_VERSION, EvidenceBundle, content_hash, is_text, signed_bytes
+from evidence.bundle import (
+    BUNDLE_VERSION,
+    EvidenceBundle,
+    content_hash,
+    head_of_tree,
+    is_text,
+    signed_bytes,
+)
 from evidence.chain import RunHead, follow
+from evidence.completeness import PROOF, Completeness, cited, verify_path
 from evidence.digest import algorithm_of, digest
 from evidence.disclosure import open_payload, parse_disclosure, referenced
-from evidence.errors import EvidenceError, LogDamaged, UnknownWorkflow
+from evidence.errors import EvidenceError, Incomplete, LogDamaged, ProofRefused, UnknownWorkflow
 from evidence.header import Header, check_header, format_timestamp
 from evidence.heads import run_state
+from evidence.heads_map import Entry
 from evidence.projection import ERASING, KEPT
 from evidence.scope import Targets, is_target, targets_of
 from evidence.signing import EvidenceSigner
@@ -37,6 +46,27 @@ class WorkflowSource(Protocol):
 
     async def read_workflow(self, workflow_id: str, tenant_id: str | None) -> Sequence[WorkflowEvent]:
         """Return the workflow's events, run by run in the order of their first events; or none."""
+        ...
+
+
+class WorkflowProof(NamedTuple):
+    """How many events of each run of a workflow a checkpoint has, by run id, and the proof of it."""
+
+    counts: Mapping[str, int]
+    proof: Completeness
+
+    def has(self, header: Header) -> bool:
+        """Tell whether an event of the workflow is one that the checkpoint has."""
+        run_id, seq = header.get("runId"), header.get("seq")
+        return isinstance(run_id, str) and isinstance(seq, int) and seq < self.counts.get(run_id, 0)
+
+
+@runtime_checkable
+class CompletenessSource(Protocol):
+    """What a bundler needs of a log to prove that a bundle is whole; a `WorkflowSource` may be one, too."""
+
+    async def read_completeness(self, workflow_id: str, tenant_id: str | None) -> WorkflowProof | None:
+        """Return the proof by the newest checkpoint; None if no checkpoint has the workflow."""
         ...
 
 
@@ -115,8 +145,11 @@ class EvidenceBundler:
         tenant: str | None = None,
         withhold: Withholding | None = None,
         redactable: Collection[str] | None = None,
+        as_of_checkpoint: bool = False,
     ) -> EvidenceBundle:
         """Return a signed bundle of a whole workflow, as the log has it now.
+
+        Where the newest checkpoint has all of it, the bundle carries the proof that it is whole.
 
         Args:
             workflow_id: The workflow.
@@ -124,14 +157,20 @@ class EvidenceBundler:
             withhold: What to leave out, if anything.
             redactable: The event types whose payloads a holder may remove later; None for all but
                 those that a bundle always shows.
+            as_of_checkpoint: Leave out what came after the newest checkpoint, so that it can be
+                shown that the rest is whole.
 
         Raises:
             UnknownWorkflow: The log has no such workflow.
+            Incomplete: `as_of_checkpoint`, and no checkpoint has the workflow, or an erasure came after it.
             LogDamaged: The log's record of it does not hold together.
         """
+        proof = await self._read_proof(workflow_id, tenant)  # before the events: so they are all there
         events = await self._log.read_workflow(workflow_id, tenant)
         if not events:
             raise UnknownWorkflow(workflow_id, tenant)
+        if as_of_checkpoint:
+            events = _as_of_checkpoint(events, proof)
         tree = _Selection(events, withhold or _WITHHOLD_NOTHING, redactable).tree()
         tree |= {
             "version": BUNDLE_VERSION,
@@ -143,7 +182,14 @@ class EvidenceBundler:
         }
         if tenant is not None:
             tree["tenantId"] = tenant
+        if proof is not None and all(proof.has(event.header) for event in events):
+            _add_proof(tree, proof.proof)
         return await self._sign(tree)
+
+    async def _read_proof(self, workflow_id: str, tenant: str | None) -> WorkflowProof | None:
+        if not isinstance(self._log, CompletenessSource):
+            return None
+        return await self._log.read_completeness(workflow_id, tenant)
 
     async def _sign(self, tree: dict[str, Any]) -> EvidenceBundle:
         tree["contentHash"] = content_hash(tree)
@@ -155,6 +201,35 @@ class EvidenceBundler:
             "keyId": self._signer.key_id,
         }
         return EvidenceBundle.from_json(tree)
+
+
+def _as_of_checkpoint(
+    events: Sequence[WorkflowEvent], proof: WorkflowProof | None
+) -> Sequence[WorkflowEvent]:
+    """Return the events that a checkpoint has, if the others can be left out."""
+    if proof is None:
+        raise Incomplete("checkpoint", "the log has none that shows this workflow: sign one first")
+    kept = [event for event in events if proof.has(event.header)]
+    if not kept:
+        raise LogDamaged("checkpoint", "the log has none of the events of this workflow that its tree has")
+    for event in events:
+        if event.header.get("type") in ERASING and not proof.has(event.header):
+            # What it erased would be shown, or be missing without a reason.
+            raise Incomplete("checkpoint", "an erasure came after it: sign another one first")
+    return kept
+
+
+def _add_proof(tree: dict[str, Any], proof: Completeness) -> None:
+    """Put the proof that a bundle is whole into it, if it is a proof of that."""
+    checkpoint = proof.stated_checkpoint()
+    try:
+        verify_path(proof, checkpoint, Entry.of(tree["workflowId"], tree.get("tenantId"), head_of_tree(tree)))
+    except ProofRefused as error:
+        raise LogDamaged(
+            "checkpoint", f"the log's tree has other events of this workflow: {error}"
+        ) from error
+    tree["scope"]["checkpoint"] = cited(checkpoint)
+    tree["proofs"][PROOF] = proof.to_json()
 
 
 class _Selection:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TextIO
 
+from evidence.bundle import EvidenceBundle
 from evidence.canonical import MAX_BYTES
 from evidence.digest import is_digest
 from evidence.errors import (
@@ -25,8 +26,12 @@ from evidence.errors import (
     VerificationFailed,
 )
 from evidence.keys import SharedSecret, VerifyingKey
+from evidence.note import NoteKey
 from evidence.printable import printable
 from evidence.report import VerificationReport
+from evidence.trust import TrustedLog, TrustPolicy, format_time
+from evidence.trust_file import MAX_BYTES as MAX_POLICY_BYTES
+from evidence.trust_file import parse_policy
 from evidence.verify import ANY_TENANT, Accept, verify_evidence_bundle
 
 ACCEPTABLE: Final = ("incomplete", "unverifiable")
@@ -54,12 +59,16 @@ class Request:
     """What to verify, with which key, and what is expected: the arguments of the command line.
 
     Files are named by path; a bundle may be ``-``, standard input. One of `key` and `hmac_secret`
-    is given. `tenant` is None for a workflow that has none.
+    is given, or a `policy` that has keys for bundles. `log_key` is a C2SP verifier key, or a file
+    with one or with PEM: it stands for a policy that trusts this log and requires completeness.
+    `tenant` is None for a workflow that has none.
     """
 
     bundle: str
     key: str | None = None
     hmac_secret: str | None = None
+    policy: str | None = None
+    log_key: str | None = None
     workflow: str | None = None
     tenant: str | object | None = ANY_TENANT
     log_origin: str | None = None
@@ -85,9 +94,11 @@ def verify(request: Request, headline: Headline = _print_plain) -> int:
 def _verify(request: Request) -> VerificationReport:
     if request.head is not None and not is_digest(request.head):
         raise MalformedInput("--head", f"expected a workflow head, sha256:…, found {request.head!r:.80}")
+    key, bundle = _read_key(request), EvidenceBundle.from_json(_read(request.bundle, MAX_BYTES))
     return verify_evidence_bundle(
-        _read(request.bundle, MAX_BYTES),
-        _read_key(request),
+        bundle,
+        key,
+        policy=_read_policy(request, bundle),
         expected_workflow=request.workflow,
         expected_tenant=request.tenant,
         expected_log=request.log_origin,
@@ -96,10 +107,38 @@ def _verify(request: Request) -> VerificationReport:
     )
 
 
-def _read_key(request: Request) -> VerifyingKey | SharedSecret:
+def _read_policy(request: Request, bundle: EvidenceBundle) -> TrustPolicy | None:
+    if request.log_key is not None:
+        log = TrustedLog(_read_log_key(request.log_key, bundle))
+        return TrustPolicy(logs=(log,), required=frozenset({"completeness"}))
+    if request.policy is None:
+        return None
+    try:
+        policy = parse_policy(_read(request.policy, MAX_POLICY_BYTES))
+    except MalformedInput as error:
+        raise MalformedInput(f"{request.policy}: {error.place}", error.reason) from None
+    if not policy.bundle_keys and request.key is None and request.hmac_secret is None:
+        raise MalformedInput(request.policy, "has no bundle-key: give the signer's with --key NAME.pub")
+    return policy
+
+
+def _read_log_key(given: str, bundle: EvidenceBundle) -> NoteKey:
+    """Read a log's key: a verifier key, or a file with one, or with PEM for whichever log it is."""
+    try:
+        text = _read(given, _MAX_KEY_BYTES).decode().strip() if os.path.isfile(given) else given
+        if text.startswith("-----BEGIN"):
+            return NoteKey(bundle.log, VerifyingKey.load(text))
+        return NoteKey.from_vkey(text)
+    except (KeyRefused, UnicodeDecodeError) as error:
+        raise KeyRefused(f"--log-key {given}: {error}") from None
+
+
+def _read_key(request: Request) -> VerifyingKey | SharedSecret | None:
     if request.hmac_secret is not None:
         return read_shared_secret(request.hmac_secret)
-    path = str(request.key)
+    if request.key is None:
+        return None
+    path = request.key
     data = _read(path, _MAX_KEY_BYTES)
     if b"PRIVATE KEY" in data:
         raise KeyRefused(f"{path}: a private key, expected a public one: give the .pub file beside it")
@@ -225,7 +264,7 @@ def _describe(report: VerificationReport, request: Request) -> Iterator[str]:
     runs = [(run.run_id, run.count, "yes" if run.closed else "no", run.head) for run in report.runs]
     yield from align(("run", "events", "ended", "head"), runs)
     yield ""
-    facts = [*_kept_back(report), *_provenance(report), *_notes(report, request)]
+    facts = [*_kept_back(report), *_provenance(report), *_checkpoint(report), *_notes(report, request)]
     yield from (f"{name:<14} {printable(value)}" for name, value in facts)
 
 
@@ -251,6 +290,18 @@ def _provenance(report: VerificationReport) -> Iterator[tuple[str, str]]:
     yield "log", report.log
     yield "bundle", report.bundle_id
     yield "workflow head", report.workflow_head
+
+
+def _checkpoint(report: VerificationReport) -> Iterator[tuple[str, str]]:
+    checkpoint = report.checkpoint
+    if checkpoint is None:
+        return
+    yield "checkpoint", f"size {checkpoint['size']}, root {checkpoint['root']}"
+    cosigned = [f"{name} {format_time(time)}" for name, time in checkpoint["witnesses"].items()]
+    yield "cosigned by", ", ".join(cosigned) or "nobody that the policy trusts"
+    for name, time in (("there by", checkpoint["existed_by"]), ("newest at", checkpoint["newest_at"])):
+        if time is not None:
+            yield name, format_time(time)
 
 
 def _notes(report: VerificationReport, request: Request) -> Iterator[tuple[str, str]]:

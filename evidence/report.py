@@ -81,8 +81,10 @@ class VerificationReport:
 
     `verdict` is ``verified``, or ``incomplete`` or ``unverifiable`` where the caller accepts those.
     `reasons` are those that the signer gives for what is withheld.
-    `completeness` says on whose word the workflow is whole. `notes` are what a reader should know
-    and that fails nothing: clocks that stepped back, proofs of an unknown kind, an HMAC.
+    `completeness` says on whose word the workflow is whole. Where a checkpoint that is enough for the
+    policy shows it, `checkpoint` has its origin, size and root, the log's key, and who cosigned it when;
+    else it is None. `notes` are what a reader should know and that fails nothing: clocks that stepped back,
+    an HMAC, proofs that were removed or are of an unknown kind, what a policy asks for and is not shown.
     `events` are read from the very bytes that were verified.
     """
 
@@ -100,6 +102,7 @@ class VerificationReport:
     shown: Shown
     reasons: tuple[str, ...]
     completeness: str
+    checkpoint: Mapping[str, Any] | None
     notes: tuple[str, ...]
     events: tuple[VerifiedEvent, ...]
 

@@ -171,7 +171,7 @@ class TrustPolicy:
             return
         newest = verified.newest_at
         if newest is None or not now - self.max_age <= newest <= now + CLOCK_SKEW:
-            found = "never" if newest is None else _date(newest)
+            found = "never" if newest is None else format_time(newest)
             raise Incomplete(
                 "checkpoint", f"expected a quorum of the last {self.max_age} seconds, found {found}"
             )
@@ -198,10 +198,11 @@ class TrustPolicy:
     def _fault_of(self, key: VerifyingKey, claimed: int | None, shown: int | None) -> str | None:
         revoked, retired = self.revoked.get(key), self.retired.get(key)
         if revoked is not None and (shown is None or shown >= revoked):
-            return f"by a key that was compromised since {_date(revoked)}, and nobody shows that it is older"
+            since = format_time(revoked)
+            return f"by a key that was compromised since {since}, and nobody shows that it is older"
         dates = [date for date in (claimed, shown) if date is not None]
         if retired is not None and min(dates, default=retired) >= retired:
-            return f"by a key that was retired {_date(retired)}, and nothing says that it is older"
+            return f"by a key that was retired {format_time(retired)}, and nothing says that it is older"
         return None
 
     def _signing_log(self, opened: OpenedNote, checkpoint: Checkpoint) -> NoteKey:
@@ -251,7 +252,8 @@ class TrustPolicy:
         return None if self.quorum is None else reached.get(self.quorum)
 
 
-def _date(seconds: int) -> str:
+def format_time(seconds: int) -> str:
+    """Return a time in POSIX seconds for people to read, also one that no calendar has."""
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
     except (ValueError, OverflowError, OSError):

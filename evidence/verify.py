@@ -14,7 +14,10 @@ The first fault ends it: an exception says where it is and of what kind.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from evidence import canonical
@@ -25,6 +28,7 @@ from evidence.bundle import (
     signed_bytes,
 )
 from evidence.chain import RunHead, follow
+from evidence.completeness import PROOF, Completeness, cited, described, verify_completeness
 from evidence.digest import algorithm_of, digest, hasher
 from evidence.disclosure import Opened, open_payload
 from evidence.errors import (
@@ -44,6 +48,7 @@ from evidence.keys import SharedSecret, VerifyingKey, load_key
 from evidence.projection import missing_plain, views
 from evidence.report import Shown, Verdict, VerificationReport, VerifiedEvent, VerifiedRun
 from evidence.scope import KeptBack
+from evidence.trust import TrustPolicy, VerifiedCheckpoint, format_time
 
 ANY_TENANT: Final = object()
 """No expectation about the tenant; None expects a workflow that has none."""
@@ -53,12 +58,14 @@ Accept = Collection[Literal["incomplete", "unverifiable"]]
 
 def verify_evidence_bundle(
     bundle: EvidenceBundle | bytes | str | Mapping[str, Any],
-    public_key: VerifyingKey | SharedSecret | bytes | str,
+    public_key: VerifyingKey | SharedSecret | bytes | str | None = None,
     *,
     expected_workflow: str | None = None,
     expected_tenant: str | object | None = ANY_TENANT,
     expected_log: str | None = None,
     expected_head: str | None = None,
+    policy: TrustPolicy | None = None,
+    now: float | None = None,
     accept: Accept = (),
 ) -> VerificationReport:
     """Verify a bundle, and return the report and the events only if it is verified.
@@ -69,46 +76,56 @@ def verify_evidence_bundle(
     What is shown by success: the events are those that the key's owner signed for; within each run
     none was changed, left out or put in; nothing but what the report counts is kept back. That the
     workflow has no other run, and an open run no later event, rests on the signer, unless you give
-    `expected_head`.
+    `expected_head`, or a `policy` that knows the log's key, and the bundle carries a proof of it. Anybody can
+    take the proof away: only a policy that requires it refuses then.
 
     Args:
         bundle: The bundle, as an object, JSON bytes or text, or a mapping. Prefer bytes: whoever made
             a mapping of them may have passed over a name given twice.
         public_key: An Ed25519 public key (object, 32 bytes, PEM, C2SP verifier key), or a
-            `SharedSecret` for a bundle with an HMAC.
+            `SharedSecret` for a bundle with an HMAC. None for whichever of the policy's signed it.
         expected_workflow: The workflow id that the bundle must be about.
         expected_tenant: The tenant that it must be of; None for a workflow without a tenant.
         expected_log: The origin of the log that it must come from.
         expected_head: The workflow head (``sha256:…``) that it must reach.
+        policy: Whose checkpoints are trusted, which keys may sign bundles and until when, and what a
+            bundle must carry (`parse_policy`, `schemas/trust-v1.md`).
+        now: The time, POSIX seconds, for what may not be too old; the clock's unless given.
         accept: ``"incomplete"`` and ``"unverifiable"``, where those outcomes will do.
 
     Raises:
         MalformedInput: The bundle cannot be read.
         KeyRefused: The key cannot be read, or is too weak.
         VerificationFailed: The bundle is bad, or of something else than expected.
-        Incomplete: A run has not ended, and `accept` has no ``"incomplete"``.
-        Unverifiable: A library that is needed is absent, and `accept` has no ``"unverifiable"``.
+        Incomplete: A run has not ended, or a proof that the policy requires is missing, and `accept` has
+            no ``"incomplete"``.
+        Unverifiable: A library or a key that is needed is absent, and `accept` has no ``"unverifiable"``.
     """
-    key = load_key(public_key)
+    if public_key is None and (policy is None or not policy.bundle_keys):
+        raise TypeError("public_key: expected a key, or a policy that has keys of bundles")
+    key = None if public_key is None else load_key(public_key)
     expected = (expected_workflow, expected_tenant, expected_log, expected_head)
     try:
-        return _verify(bundle, key, expected, accept)
+        return _verify(bundle, key, expected, _Trust(policy, now), accept)
     except RecursionError:
         raise MalformedInput("bundle", "nested deeper than the caller's stack has room for") from None
 
 
 def _verify(
     bundle: EvidenceBundle | bytes | str | Mapping[str, Any],
-    key: VerifyingKey | SharedSecret,
+    key: VerifyingKey | SharedSecret | None,
     expected: tuple[str | None, object, str | None, str | None],
+    trust: _Trust,
     accept: Accept,
 ) -> VerificationReport:
     bundle = EvidenceBundle.from_json(bundle)  # steps 1 and 2
-    verification = _Verification(bundle, key)
+    verification = _Verification(bundle, key or trust.key_of(bundle), trust)
     missing = verification.run()
     verification.expect(*expected)
     if missing is not None:
         return _settle(verification.report("unverifiable"), Unverifiable("bundle", missing), accept)
+    if verification.lacking is not None:
+        return _settle(verification.report("incomplete"), verification.lacking, accept)
     # 11
     for head in verification.heads.values():
         if not head.closed:
@@ -127,10 +144,42 @@ def _settle(
     raise error
 
 
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    """The verifier's policy, and the time."""
+
+    policy: TrustPolicy | None
+    now: float | None
+
+    def key_of(self, bundle: EvidenceBundle) -> VerifyingKey:
+        """Return the one of the policy's keys that a bundle names: a hint, which the signature confirms."""
+        named = bundle._tree["signature"]["keyId"]
+        for trusted in self.policy.bundle_keys if self.policy is not None else ():
+            if trusted.key.key_id == named:
+                return trusted.key
+        raise SignatureRefused("signature", f"by key {named}, which the policy does not list for bundles")
+
+    def check_key(self, key: VerifyingKey | SharedSecret, created_at: str) -> None:
+        """Check that the policy lets a key sign bundles, and did so when it signed."""
+        if self.policy is None:
+            return
+        listed = [trusted.key for trusted in self.policy.bundle_keys]
+        if listed and key not in listed:
+            raise SignatureRefused(
+                "signature", f"by key {key.key_id}, which the policy does not list for bundles"
+            )
+        if isinstance(key, VerifyingKey):
+            created = datetime.fromisoformat(f"{created_at[:19]}+00:00")
+            self.policy.verify_key(key, "signature", claimed=int(created.timestamp()))
+
+
 class _Verification:
     """One bundle under verification: its members, and what the steps have found so far."""
 
-    def __init__(self, bundle: EvidenceBundle, key: VerifyingKey | SharedSecret) -> None:
+    def __init__(self, bundle: EvidenceBundle, key: VerifyingKey | SharedSecret, trust: _Trust) -> None:
+        self.trust = trust
+        self.checkpoint: VerifiedCheckpoint | None = None
+        self.lacking: Incomplete | None = None
         self.bundle = bundle
         self.tree = bundle._tree
         self.scope = self.tree["scope"]
@@ -152,6 +201,7 @@ class _Verification:
             self._compare_scope()
             self._check_payloads(headers)
             self._compare_views(headers)
+            missing = self._check_completeness()
             self._note_proofs()
         return missing
 
@@ -175,6 +225,7 @@ class _Verification:
             raise SignatureRefused("signature", f"not made over this bundle by key {key.key_id}{hint}")
         if signature["keyId"] != key.key_id:
             raise SignatureRefused("signature", f"keyId {signature['keyId']} does not name key {key.key_id}")
+        self.trust.check_key(key, self.tree["createdAt"])
         if not key.convinces_third_parties:
             self.notes.append("HMAC: convinces no third party, for whoever can verify it can forge it")
 
@@ -304,11 +355,56 @@ class _Verification:
                 raise ScopeMismatch(name, "is not the list of the events of its types, in bundle order")
 
     # 10
+    def _check_completeness(self) -> str | None:
+        """Verify the proof that the bundle is whole; return what is missing to do so, or None."""
+        policy, proofs = self.trust.policy, self.tree["proofs"]
+        if policy is not None and policy.logs and PROOF in proofs:
+            try:
+                self._verify_completeness(policy, Completeness.from_json(proofs[PROOF]))
+            except Unverifiable as error:
+                return str(error)
+        elif policy is not None and policy.required:
+            required = " and ".join(sorted(policy.required))
+            self._lack(Incomplete("proofs", f"the policy requires {required}, found nothing that shows it"))
+        return None
+
+    def _verify_completeness(self, policy: TrustPolicy, proof: Completeness) -> None:
+        bundle, log = self.bundle, self.scope["log"]
+        verified = verify_completeness(
+            proof, log, bundle.workflow_id, bundle.tenant_id, self.workflow_head, policy
+        )
+        if self.scope.get("checkpoint") != cited(verified.checkpoint):
+            raise ScopeMismatch("scope checkpoint", "is not the one that the proof of completeness is of")
+        self.notes.extend(verified.passed_over)
+        now = time.time() if self.trust.now is None else self.trust.now
+        try:
+            policy.verify_requirements(verified, int(now))
+        except Incomplete as error:
+            self._lack(error, is_required=bool(policy.required))
+        else:
+            self.checkpoint = verified
+
+    def _lack(self, error: Incomplete, *, is_required: bool = True) -> None:
+        """Note what the policy asks for and the bundle does not show."""
+        self.notes.append(str(error))
+        if is_required:
+            self.lacking = error
+
     def _note_proofs(self) -> None:
-        for kind in self.tree["proofs"]:
-            self.notes.append(f"proof of unknown kind {kind!r:.80}: unchecked")
-        if "checkpoint" in self.scope:
-            self.notes.append("checkpoint cited in the scope: unchecked")
+        proofs, policy = self.tree["proofs"], self.trust.policy
+        if PROOF in proofs and (policy is None or not policy.logs):
+            self.notes.append(f"proof of {PROOF}: unchecked, for no key of the log was given")
+        if "checkpoint" in self.scope and PROOF not in proofs:
+            self.notes.append(f"the proof of {PROOF} that it was signed with was removed")
+        unknown = [kind for kind in proofs if kind != PROOF]
+        self.notes.extend(f"proof of unknown kind {kind!r:.80}: unchecked" for kind in unknown)
+
+    def _completeness(self) -> str:
+        if self.checkpoint is None:
+            return _ASSERTED
+        checkpoint, existed_by = self.checkpoint.checkpoint, self.checkpoint.existed_by
+        seen = "" if existed_by is None else f", which was there by {format_time(existed_by)}"
+        return f"whole as of checkpoint {checkpoint.size} of {checkpoint.origin}{seen}"
 
     def _reasons(self) -> tuple[str, ...]:
         withheld = self.scope["withheld"]
@@ -334,13 +430,14 @@ class _Verification:
             ),
             shown=self.shown,
             reasons=self._reasons(),
-            completeness=_COMPLETENESS,
+            completeness=self._completeness(),
+            checkpoint=None if self.checkpoint is None else described(self.checkpoint),
             notes=tuple(self.notes),
             events=tuple(self.events.values()),
         )
 
 
-_COMPLETENESS: Final = "completeness asserted by the signer"
+_ASSERTED: Final = "completeness asserted by the signer"
 
 
 def _place(header: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
 """Verify an evidence bundle without importing tracebus: a second reading of schemas/bundle-v1.md.
 
-    python examples/verify_standalone.py bundle.json key.pub --workflow transfer-42
+    python examples/verify_standalone.py bundle.json key.pub --workflow transfer-42 --log-key VKEY
 
 The step numbers are those of the specification. It reads Ed25519 signatures and SHA-256 logs, and
-needs two small libraries: rfc8785 for canonical JSON, PyNaCl for the signature.
+needs two small libraries: rfc8785 for canonical JSON, PyNaCl for the signature. With the log's key it
+verifies, and requires, the proof that the bundle is whole (schemas/log-v1.md); it knows no witnesses.
 
 Exit codes: 0 verified, 1 failed, 2 malformed or usage, 3 incomplete or unverifiable.
 """
@@ -22,7 +23,8 @@ from nacl.bindings import crypto_core_ed25519_is_valid_point
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-MAX_BYTES, MAX_DEPTH = 256 * 1024 * 1024, 128
+MAX_BYTES, MAX_DEPTH, MAX_NOTE = 256 * 1024 * 1024, 128, 1024 * 1024
+EMPTY = base64.b64encode(bytes(32)).decode()
 ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
 VIEWS = {
     "policyVerdicts": {"policy_decision", "gate_verdict", "policy_violation"},
@@ -138,6 +140,33 @@ def is_base64(value):
         return False
 
 
+def is_hash(value):
+    return isinstance(value, str) and is_base64(value) and len(base64.b64decode(value)) == 32
+
+
+def is_sibling(value):
+    return value == "" or (is_hash(value) and value != EMPTY)
+
+
+def is_checkpoint(value):
+    try:
+        return parse_checkpoint(value) is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def is_heads(value):
+    members = {"siblings"}, {"siblings", "key", "head"}
+    if not isinstance(value, dict) or value.keys() not in members:
+        return False
+    siblings, entry = value["siblings"], [value[name] for name in value if name != "siblings"]
+    return isinstance(siblings, list) and len(siblings) <= 256 and all(map(is_sibling, siblings + entry))
+
+
+def at_most(length, test):
+    return lambda value: isinstance(value, list) and len(value) <= length and all(map(test, value))
+
+
 def is_disclosures(value):
     is_keyed = isinstance(value, dict) and all(map(is_ulid, value))
     is_lists = is_keyed and all(isinstance(texts, list) for texts in value.values())
@@ -169,7 +198,12 @@ SCOPE = {
     "log": is_log, "digestAlgorithm": matches("sha256|blake3"), "runs": [RUN],
     "withheld": {"payloads": [WITHHELD], "disclosures": [WITHHELD | {"digests": [is_sd_digest]}]},
     "erased": {"payloads": [ERASED], "disclosures": [ERASED | {"digests": [is_sd_digest]}]},
-    "redactable": [is_ulid], "disclosurePolicy?": is_sha256, "checkpoint?": is_text,
+    "redactable": [is_ulid], "disclosurePolicy?": is_sha256,
+    "checkpoint?": {"size": is_count, "root": is_hash},
+}
+COMPLETENESS = {
+    "checkpoint": is_checkpoint, "mapRoot": is_hash, "inclusion": at_most(63, is_hash),
+    "heads": is_heads, "timestamps?": at_most(16, lambda v: v != "" and is_base64(v)),
 }
 BUNDLE = {
     "version": is_one, "bundleId": is_ulid, "workflowId": is_id, "tenantId?": is_name,
@@ -415,9 +449,87 @@ class Opening:
         return [] if parts is None else [parts]
 
 
-def verify(data, public_key, expected, notes):
+# Step 10: whole as of a checkpoint
+
+
+def parse_checkpoint(note):
+    """Return origin, size and root of a checkpoint, the text that is signed, and its signature lines.
+
+    Raises ValueError where it is none, or not in its one spelling.
+    """
+    text, separator, lines = note.rpartition("\n\n")
+    text += "\n"
+    is_note = separator and lines.endswith("\n") and len(note.encode()) <= MAX_NOTE
+    if not is_note or re.search(r"[\x00-\x09\x0b-\x1f]", note) or lines.count("\n") > 64:
+        raise ValueError("no note")
+    signatures = []
+    for line in lines[:-1].split("\n"):
+        found = re.fullmatch(r"\u2014 ([^\s+]+) ([A-Za-z0-9+/=]+)", line)
+        if not found or not is_base64(found[2]) or len(base64.b64decode(found[2])) < 5:
+            raise ValueError("no signature line")
+        data = base64.b64decode(found[2])
+        signatures.append((found[1], data[:4], data[4:]))
+    origin, size, root, *others = text[:-1].split("\n")
+    is_sized = re.fullmatch("0|[1-9][0-9]{0,18}", size) and int(size) < 2**63
+    if not is_sized or not is_hash(root) or "" in [origin, *others]:
+        raise ValueError("no checkpoint")
+    root = base64.b64decode(root)
+    if size == "0" and root != hashlib.sha256().digest():
+        raise ValueError("no root of the empty tree")
+    return origin, int(size), root, text, signatures
+
+
+def check_completeness(bundle, log_key):
+    """Verify the proof that the bundle is whole, and return the size of the checkpoint that it is of."""
+    proof = bundle["proofs"].get("completeness")
+    require(proof is not None, "incomplete: step 10: no proof that the bundle is whole", 3)
+    origin, size, root, text, signatures = parse_checkpoint(proof["checkpoint"])
+    name, key_id, key = log_key
+    ours = [signature for *named, signature in signatures if named == [name, key_id]]
+    require(ours, "step 10: the checkpoint is not signed by the log's key")
+    for signature in ours:
+        try:
+            VerifyKey(key).verify(text.encode(), signature)
+        except (BadSignatureError, ValueError):
+            raise Stop(1, "step 10: the checkpoint's signature is wrong") from None
+    require(origin == name == bundle["scope"]["log"], "step 10: the checkpoint is of another log")
+    cited = {"size": size, "root": base64.b64encode(root).decode()}
+    is_cited = bundle["scope"].get("checkpoint") == cited
+    require(is_cited, "step 10: the scope does not cite this checkpoint")
+    map_root = base64.b64decode(proof["mapRoot"])
+    check_heads(bundle, proof["heads"], map_root)
+    # Beside the path of the last leaf stands a left neighbour for each bit that is set in its index.
+    is_full = size > 0 and len(proof["inclusion"]) == (size - 1).bit_count()
+    require(is_full, "step 10: the inclusion proof is not as long as it must be")
+    value = hashlib.sha256(b"\x00\x02" + map_root).digest()
+    for neighbour in proof["inclusion"]:
+        value = hashlib.sha256(b"\x01" + base64.b64decode(neighbour) + value).digest()
+    require(value == root, "step 10: the heads leaf is not shown to be the last one")
+    return size
+
+
+def check_heads(bundle, proof, map_root):
+    """Verify that the heads map has the bundle's workflow head (log-v1.md section 6.2)."""
+    workflow = {name: bundle[name] for name in ("workflowId", "tenantId") if name in bundle}
+    key = hashlib.sha256(b"tracebus/workflow-key/v1\n" + rfc8785.dumps(workflow)).digest()
+    head = bytes.fromhex(workflow_head(bundle).removeprefix("sha256:"))
+    entry = [base64.b64decode(proof.get(name) or EMPTY) for name in ("key", "head")]
+    has_head = "key" in proof and entry == [key, head]
+    require(has_head, "step 10: the log's head of the workflow is another")
+    siblings = [base64.b64decode(sibling or EMPTY) for sibling in proof["siblings"]]
+    require(siblings[:1] != [bytes(32)], "step 10: the path goes on below its end")
+    value = hashlib.sha256(b"\x02" + key + head).digest()
+    bits = f"{int.from_bytes(key, 'big'):0256b}"[: len(siblings)]
+    for bit, sibling in zip(reversed(bits), siblings, strict=True):
+        value = hashlib.sha256(b"\x03" + (value + sibling if bit == "0" else sibling + value)).digest()
+    require(value == map_root, "step 10: the path does not lead to the map root")
+
+
+def verify(data, public_key, log_key, expected, notes):
     bundle = read(data)  # 1
     check_shape(BUNDLE, bundle, "bundle")  # 2
+    if "completeness" in bundle["proofs"]:
+        check_shape(COMPLETENESS, bundle["proofs"]["completeness"], "bundle/proofs/completeness")
     is_content = bundle["contentHash"] == content_hash(bundle)
     require(is_content, "step 3: contentHash is not that of the content")  # 3
     check_signature(bundle, public_key)  # 4
@@ -427,8 +539,12 @@ def verify(data, public_key, expected, notes):
     for view, types in VIEWS.items():  # 9
         ids = [event["id"] for event in bundle["events"] if event["type"] in types]
         require(bundle[view] == ids, f"step 9: {view} is not the list of the events of its types")
-    unknown = [*bundle["proofs"]] + ["checkpoint"] * ("checkpoint" in bundle["scope"])
-    notes += [f"step 10: {kind!a} is of a kind not known here: unchecked" for kind in unknown]
+    whole = "completeness asserted by the signer"
+    if log_key:  # 10
+        size = check_completeness(bundle, log_key)
+        whole = f"whole as of checkpoint {size} of {bundle['scope']['log']}"
+    unchecked = [kind for kind in bundle["proofs"] if kind != "completeness" or not log_key]
+    notes += [f"step 10: proof {kind!a}: unchecked" for kind in unchecked]
     for run_id, (last, _) in runs.items():  # 11
         is_closed = last["type"] == "run_completed"
         require(is_closed, f"incomplete: step 11: run {run_id} has not ended", 3)
@@ -441,7 +557,7 @@ def verify(data, public_key, expected, notes):
     return (
         f"workflow {bundle['workflowId']}{tenant}, runs: {len(runs)}, "
         f"events: {len(bundle['events'])}, {kept_back}, removed after signing: {payloads} payloads and "
-        f"{disclosures} disclosures; completeness asserted by the signer"
+        f"{disclosures} disclosures; {whole}"
     )
 
 
@@ -454,9 +570,23 @@ def load_key(pem):
     der, key = base64.b64decode(body), base64.b64decode(body)[12:]
     is_ed25519 = der[:12].hex() == "302a300506032b6570032100" and len(key) == 32
     require(is_ed25519, "key: expected an Ed25519 key", 2)
+    return check_strong(key)
+
+
+def check_strong(key):
     is_strong = crypto_core_ed25519_is_valid_point(key)  # prime order, in its canonical form
     require(is_strong, "key: too weak", 2)
     return key
+
+
+def load_log_key(vkey):
+    """Return name, id and 32 bytes of a C2SP verifier key, name+hash+base64, of type 1."""
+    found = re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", vkey)
+    data = base64.b64decode(found[3]) if found and is_base64(found[3]) else b""
+    require(data[:1] == b"\x01" and len(data) == 33, "log key: expected a verifier key, Ed25519", 2)
+    key_id = hashlib.sha256(found[1].encode() + b"\n" + data).digest()[:4]
+    require(key_id.hex() == found[2], "log key: its hash is not that of the rest", 2)
+    return found[1], key_id, check_strong(data[1:])
 
 
 def main():
@@ -465,13 +595,16 @@ def main():
     parser.add_argument("key", help="the signer's public key, PEM, from a source you trust")
     for name in ("workflow", "tenant", "log", "head"):
         parser.add_argument(f"--{name}", help=f"the {name} that you expect")
+    parser.add_argument("--log-key", help="the log's verifier key: the bundle must be shown to be whole")
     expected, notes = vars(parser.parse_args()), []
     try:
         with open(expected.pop("key"), encoding="ascii") as file:
             public_key = load_key(file.read())
+        vkey = expected.pop("log_key")
+        log_key = load_log_key(vkey) if vkey else None
         with open(expected.pop("bundle"), "rb") as file:
             data = file.read(MAX_BYTES + 1)
-        print("verified:", verify(data, public_key, expected, notes))
+        print("verified:", verify(data, public_key, log_key, expected, notes))
     except Stop as stop:
         outcome = {1: "failed: ", 2: "malformed: ", 3: ""}[stop.code]
         print(outcome + str(stop))

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic.json_schema import models_json_schema
 
 import tracebus.events  # noqa: F401  defines the payload classes
+from evidence.completeness import PROOF
 from evidence.digest import ALGORITHMS
 from evidence.disclosure import SALT, SD
 from evidence.header import EVENT_VERSION, MAX_CAUSES, REQUIRED_FIELDS, RISKS
@@ -41,6 +42,7 @@ _NAME: Final = {
 _TIME: Final = {"type": "string", "pattern": "^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}\\.[0-9]{9}Z$"}
 _DIGEST: Final = {"type": "string", "pattern": "^(sha256|blake3):[0-9a-f]{64}$"}
 _SHA256: Final = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
+_HASH: Final = {"type": "string", "pattern": "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"}
 _COUNT: Final = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
 _TEXT: Final = {"type": "string", "minLength": 1, "maxLength": 1024}
 _BOOLEAN: Final = {"type": "boolean"}
@@ -173,7 +175,8 @@ def bundle_schema() -> Schema:
         | {"description": "What the log no longer has, and the event that records the erasure."},
         "redactable": event_ids | {"description": "Events whose payload a holder may remove."},
         "disclosurePolicy": _SHA256 | {"description": "Digest of the policy that said what to withhold."},
-        "checkpoint": _TEXT | {"description": "The checkpoint that the bundle was made at."},
+        "checkpoint": _closed({"size": _COUNT, "root": _HASH})
+        | {"description": "The checkpoint as of which the signer had a proof that the bundle is whole."},
     }
     members: dict[str, Schema] = {
         "version": {"const": 1, "description": "Version of the bundle format."},
@@ -202,7 +205,11 @@ def bundle_schema() -> Schema:
             "propertyNames": _ULID,
             "additionalProperties": _array({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}),
         },
-        "proofs": {"description": "Further proofs, by kind. Not signed.", "type": "object"},
+        "proofs": {
+            "description": "Further proofs, by kind. Not signed.",
+            "type": "object",
+            "properties": {PROOF: _completeness()},
+        },
     }
     return {
         "title": "Evidence bundle",
@@ -211,6 +218,33 @@ def bundle_schema() -> Schema:
         **_closed(members, optional=["tenantId"]),
         "$defs": {"event-committed": _named("event-committed", event_committed_schema())},
     }
+
+
+def _completeness() -> Schema:
+    """Return the schema of the proof that a bundle is whole."""
+    hash_or_empty: Schema = {"anyOf": [_HASH, {"const": ""}], "description": "Empty for 32 zero bytes."}
+    heads = _closed(
+        {
+            "siblings": _array(hash_or_empty) | {"maxItems": 256},
+            "key": hash_or_empty,
+            "head": hash_or_empty,
+        },
+        optional=["key", "head"],
+    )
+    members: dict[str, Schema] = {
+        "checkpoint": {"type": "string", "description": "The checkpoint, a C2SP note with its signatures."},
+        "mapRoot": _HASH | {"description": "The root of the heads map in the tree's last leaf."},
+        "inclusion": _array(_HASH) | {"maxItems": 63, "description": "That this leaf is the last one."},
+        "heads": heads
+        | {
+            "dependentRequired": {"key": ["head"], "head": ["key"]},
+            "description": "That the map has the bundle's workflow head.",
+        },
+        "timestamps": _array({"type": "string", "contentEncoding": "base64", "minLength": 4})
+        | {"maxItems": 16, "description": "RFC 3161 responses about the checkpoint."},
+    }
+    what = "That the bundle is the whole workflow, as of a checkpoint of the log."
+    return _closed(members, optional=["timestamps"]) | {"description": what}
 
 
 def _event(title: str, description: str, payloads: dict[str, Schema], other: Schema) -> Schema:

@@ -17,12 +17,13 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from evidence import (
+    Completeness,
     Ed25519Signer,
     EvidenceBundle,
     EvidenceBundler,
@@ -30,15 +31,22 @@ from evidence import (
     SharedSecret,
     Withholding,
     WorkflowEvent,
+    WorkflowProof,
     canonical,
     chain,
     envelope,
+    heads_map,
 )
 from evidence.bundle import content_hash, head_of_tree, signed_bytes, statement_of
+from evidence.checkpoint import Checkpoint, format_checkpoint, format_hash, sign_checkpoint
+from evidence.completeness import PROOF, cited
 from evidence.digest import digest
 from evidence.disclosure import disclose, encode_base64url, open_payload
 from evidence.header import event_hash, header_bytes
-from evidence.heads import workflow_head
+from evidence.heads import run_state, workflow_head
+from evidence.heads_map import Entry, workflow_key
+from evidence.merkle import Frontier, event_leaf, heads_leaf, inclusion_proof, leaf_hash
+from evidence.note import NoteKey, format_note, sign_note
 
 Tree = dict[str, Any]
 
@@ -46,10 +54,12 @@ VECTORS: Final = Path(__file__).resolve().parent / "vectors"
 
 SEED: Final = b"\x01" * 32
 OTHER_SEED: Final = b"\x02" * 32
+LOG_SEED: Final = b"\x03" * 32
 SECRET: Final = b"a shared secret for test vectors"
 SIGNER: Final = Ed25519Signer(SEED)
 HMAC: Final = HmacSigner(SharedSecret(SECRET))
 KEY: Final = SIGNER.verifying_key
+LOG_SIGNER: Final = Ed25519Signer(LOG_SEED)
 
 START: Final = datetime(2026, 11, 21, 2, 3, 4, tzinfo=UTC)
 _GENERATOR: Final = {"name": "tracebus", "version": "test vectors"}
@@ -98,6 +108,7 @@ class HandLog:
         self.origin = origin
         self.algorithm = algorithm
         self.events: list[WorkflowEvent] = []
+        self.tree = HandTree(origin)
         self._heads: dict[str, chain.RunHead] = {}
         self._next = first
 
@@ -187,6 +198,14 @@ class HandLog:
                 runs.setdefault(event.header["runId"], []).append(event)
         return [event for run in runs.values() for event in run]
 
+    def checkpoint(self, signer: Ed25519Signer = LOG_SIGNER) -> bytes:
+        """Put what is new into the tree, sign a checkpoint of it, and return that, as a note."""
+        return self.tree.checkpoint(self.events, signer)
+
+    async def read_completeness(self, workflow_id: str, tenant_id: str | None) -> WorkflowProof | None:
+        """Return the proof by the newest checkpoint, if there is one that has the workflow."""
+        return self.tree.prove(workflow_id, tenant_id)
+
     def bundle(
         self,
         signer: Any = SIGNER,
@@ -195,6 +214,7 @@ class HandLog:
         tenant: str | None = "acme",
         withhold: Withholding | None = None,
         redactable: Sequence[str] | None = None,
+        **options: Any,
     ) -> Tree:
         """Return the tree of the bundle that the bundler makes."""
         bundler = EvidenceBundler(
@@ -203,11 +223,72 @@ class HandLog:
             clock=lambda: int((START + timedelta(hours=1)).timestamp()) * 1_000_000_000,
             new_id=lambda: ulid(99, START + timedelta(hours=1)),
         )
-        options: Tree = {} if withhold is None else {"withhold": withhold}
+        options |= {} if withhold is None else {"withhold": withhold}
         made = run_now(bundler.bundle(workflow_id, tenant=tenant, redactable=redactable, **options))
         tree = json.loads(made.to_json())
         tree["generator"] = dict(_GENERATOR)
         return resign(tree, signer)
+
+
+class HandTree:
+    """The tree over a log that is written by hand, as of its newest checkpoint (log-v1.md)."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.size = 0
+        self.note = b""
+        self.map_root = heads_map.EMPTY
+        self._frontier = Frontier()
+        self._subtrees: dict[tuple[int, int], bytes] = {}
+        self._nodes: dict[bytes, bytes] = {}
+        self._runs: dict[tuple[str, str | None], dict[str, chain.RunHead]] = {}
+        self._taken = 0
+
+    def checkpoint(self, events: Sequence[WorkflowEvent], signer: Ed25519Signer) -> bytes:
+        """Append the events that are new, and a heads leaf; return the signed checkpoint."""
+        for header, *_ in events[self._taken :]:
+            self._append(event_leaf(event_hash(header)))
+            runs = self._runs.setdefault((header["workflowId"], header.get("tenantId")), {})
+            runs[header["runId"]] = chain.head_of(header)
+        self._taken = len(events)
+        entries = [
+            Entry.of(*workflow, workflow_head(*workflow, [run_state(head) for head in runs.values()]))
+            for workflow, runs in self._runs.items()
+        ]
+        update = heads_map.update(self.map_root, entries, self._nodes.get)
+        self._nodes |= update.added
+        self.map_root = update.root
+        self._append(heads_leaf(update.root))
+        self.size = self._frontier.size
+        self.note = signed_checkpoint(self.origin, self.size, self._frontier.root(), signer)
+        return self.note
+
+    def _append(self, leaf: bytes) -> None:
+        completed = self._frontier.append(leaf_hash(leaf))
+        self._subtrees |= {(level, index): value for level, index, value in completed}
+
+    def include(self, index: int) -> tuple[bytes, ...]:
+        """Return the proof that the leaf at this index is in the tree."""
+        return tuple(inclusion_proof(index, self.size, lambda *subtree: self._subtrees[subtree]))
+
+    def prove(self, workflow_id: str, tenant_id: str | None) -> WorkflowProof | None:
+        """Return the proof that the checkpoint has all of a workflow."""
+        runs = self._runs.get((workflow_id, tenant_id))
+        if runs is None:
+            return None
+        heads = heads_map.prove(workflow_key(workflow_id, tenant_id), self.map_root, self._nodes.get)
+        proof = Completeness(self.note, self.map_root, self.include(self.size - 1), heads)
+        return WorkflowProof({run_id: head.length for run_id, head in runs.items()}, proof)
+
+
+def signed_checkpoint(origin: str, size: int, root: bytes, signer: Ed25519Signer = LOG_SIGNER) -> bytes:
+    """Return a checkpoint that says this, signed."""
+    return format_note(sign_checkpoint(Checkpoint(origin, size, root), signer))
+
+
+def log_vkey(origin: str) -> str:
+    """Return the key of a log's checkpoints, as a C2SP verifier key."""
+    return NoteKey(origin, LOG_SIGNER.verifying_key).to_vkey()
 
 
 def _digest_of(text: str) -> str:
@@ -356,6 +437,30 @@ def empty_payload_log() -> HandLog:
     return log
 
 
+def grown_log(checkpoints: int = 2, **options: Any) -> HandLog:
+    """A log of four workflows, with a checkpoint, then another run of the first one, and a checkpoint."""
+    log = HandLog(**options)
+    others: Sequence[tuple[str, str | None]] = (
+        ("transfer-42", "globex"),
+        ("transfer-42", None),
+        ("refund-7", "acme"),
+    )
+    log.add("run-1", "run_started", {"kind": "new"})
+    for number, (workflow_id, tenant_id) in enumerate(others):
+        log.add(f"other-{number}", "run_started", workflow_id=workflow_id, tenant_id=tenant_id)
+    log.add("run-1", "tool_proposed", {"tool": "wire"}, sensitive={"arguments": {"amount": 5000}})
+    log.add("run-1", "run_completed", {"outcome": "failed"})
+    log.add("other-1", "run_completed", tenant_id=None)
+    log.checkpoint()
+    if checkpoints == 2:
+        log.add("run-2", "run_started", {"kind": "retry"})
+        log.add("run-2", "approval_resolved", {"requestId": "a1", "verdict": "denied"})
+        log.add("other-0", "run_completed", tenant_id="globex")
+        log.add("run-2", "run_completed", {"outcome": "cancelled"})
+        log.checkpoint()
+    return log
+
+
 # What a bundle is in the index
 
 
@@ -365,7 +470,9 @@ class Case:
 
     `outcome` is verified, failed, malformed, incomplete; `error` is the class that our verifier
     raises. `expect` holds what the caller expects (workflow, tenant, log, head), `key` the public
-    key in hexadecimal, or `secret` the shared secret.
+    key in hexadecimal, or `secret` the shared secret. `log_key` is the log's key, where the verifier
+    has it and requires that the bundle is shown to be whole; then it is so as of the checkpoint of
+    size `whole_as_of`.
     """
 
     name: str
@@ -375,6 +482,8 @@ class Case:
     error: str = ""
     key: str = KEY.raw.hex()
     secret: str = ""
+    log_key: str = ""
+    whole_as_of: int = 0
     expect: Mapping[str, str] = field(default_factory=dict)
     shown: Mapping[str, int] = field(default_factory=dict)
 
@@ -1113,6 +1222,327 @@ def _unexpected() -> Iterator[Case]:
         yield Case(name, what, bundle, "failed", "Unexpected", expect=expect)
 
 
+# Completeness (step 10)
+
+
+def complete_cases() -> Iterator[Case]:
+    """Yield bundles with proofs of completeness that hold, and what may become of them."""
+    grown = grown_log()
+    origin, whole = grown.origin, grown.bundle()
+    key: Tree = {"log_key": log_vkey(origin)}
+    yield _good("complete", "whole as of a checkpoint", whole, whole_as_of=grown.tree.size, **key)
+    yield _good("complete-no-log-key", "the same, to a verifier without the log's key: unchecked", whole)
+    older = grown_log(1)
+    yield _good(
+        "complete-older",
+        "whole as of the checkpoint before, when there was one run",
+        older.bundle(),
+        whole_as_of=older.tree.size,
+        **key,
+    )
+    newer = grown_log()
+    newer.add("run-3", "run_started", {"kind": "retry"})
+    yield _good(
+        "complete-as-of",
+        "a run that is newer than the checkpoint was left out",
+        newer.bundle(as_of_checkpoint=True),
+        whole_as_of=newer.tree.size,
+        **key,
+    )
+    yield _good(
+        "complete-none",
+        "no proof, and one is required",
+        newer.bundle(),
+        outcome="incomplete",
+        error="Incomplete",
+        **key,
+    )
+    removed = copy.deepcopy(whole)
+    removed["proofs"] = {}
+    yield _good(
+        "complete-removed",
+        "a holder removed the proof, and one is required",
+        removed,
+        outcome="incomplete",
+        error="Incomplete",
+        **key,
+    )
+    yield _good("complete-removed-no-log-key", "a holder removed the proof, and none is required", removed)
+    for name, what, log, options in (
+        ("complete-alone", "the only workflow of its log", simple_log(), {}),
+        ("complete-erased", "two things erased", erased_log(), {}),
+        ("complete-no-tenant", "of no tenant, beside the same id of tenants", grown_log(), {"tenant": None}),
+        ("complete-blake3", "of a log made with BLAKE3", grown_log(algorithm="blake3"), {}),
+        (
+            "complete-withheld",
+            "a payload withheld",
+            grown_log(),
+            {"withhold": Withholding(["tool_proposed"], "bank secrecy")},
+        ),
+    ):
+        if not log.tree.size:
+            log.checkpoint()
+        yield _good(
+            name,
+            f"whole: {what}",
+            log.bundle(**options),
+            whole_as_of=log.tree.size,
+            log_key=log_vkey(log.origin),
+        )
+    opened = open_log()
+    opened.checkpoint()
+    yield _good(
+        "complete-open",
+        "whole as of a checkpoint, when a run had not ended",
+        opened.bundle(),
+        outcome="incomplete",
+        error="Incomplete",
+        **key,
+    )
+    cosigned = copy.deepcopy(whole)
+    cosigned["proofs"][PROOF]["checkpoint"] += "\u2014 witness.example/w " + "AAAA" * 25 + "\n"
+    cosigned["proofs"][PROOF]["timestamps"] = ["MAA="]
+    yield _good(
+        "complete-cosigned",
+        "somebody unknown cosigned the checkpoint, and there is a timestamp that is none",
+        cosigned,
+        whole_as_of=grown.tree.size,
+        **key,
+    )
+    yield _good(
+        "complete-one-leaf",
+        "the tree is its heads leaf alone",
+        _one_leaf(whole, origin),
+        whole_as_of=1,
+        **key,
+    )
+
+
+def _one_leaf(tree: Tree, origin: str) -> Tree:
+    """Return the bundle as a log would have it whose tree is a heads leaf and nothing else."""
+    entry = Entry.of(tree["workflowId"], tree["tenantId"], head_of_tree(tree))
+    root = heads_map.map_root([entry])
+    note = signed_checkpoint(origin, 1, leaf_hash(heads_leaf(root)))
+    return _with_proof(tree, Completeness(note, root, (), heads_map.HeadsProof((), entry)))
+
+
+def _with_proof(tree: Tree, proof: Completeness) -> Tree:
+    """Return a bundle with this proof, signed again."""
+    tree = copy.deepcopy(tree)
+    tree["scope"]["checkpoint"] = cited(proof.stated_checkpoint())
+    tree["proofs"] = {PROOF: proof.to_json()}
+    return resign(tree)
+
+
+def showing(log: HandLog, shows: Callable[[Mapping[str, Any]], bool]) -> Tree:
+    """Return a bundle of some of a log's events, with the log's proof: what a signer who cheats signs."""
+    less = HandLog(origin=log.origin)
+    less.events = [event for event in log.events if shows(event.header)]
+    return _with_proof(less.bundle(), proof_of(log))
+
+
+def proof_of(log: HandLog, workflow_id: str = "transfer-42", tenant_id: str | None = "acme") -> Completeness:
+    """Return the proof that a log has for a workflow."""
+    found = log.tree.prove(workflow_id, tenant_id)
+    if found is None:
+        raise AssertionError("the log has no such workflow")
+    return found.proof
+
+
+def refused_completeness_cases() -> Iterator[Case]:
+    """Yield bundles whose proof of completeness does not hold, or is none."""
+    key = log_vkey(grown_log().origin)
+    for name, what, error, tree in (*_false_proofs(), *_other_checkpoints()):
+        yield Case(name, what, canonical.dumps(tree), "failed", error, log_key=key)
+    foreign = f"other/{ulid(0)}"
+    yield Case(
+        "signed-complete-by-other-log",
+        "the proof holds, in a log that the verifier trusts and that is not the bundle's",
+        canonical.dumps(_one_leaf(grown_log().bundle(), foreign)),
+        "failed",
+        "Unexpected",
+        log_key=log_vkey(foreign),
+    )
+    for name, what, change in _changed_proofs():
+        tree = grown_log().bundle()
+        change(tree["proofs"][PROOF])
+        yield Case(name, what, canonical.dumps(tree), "failed", "ProofRefused", log_key=key)
+    for name, what, path, value in _FORMLESS_PROOFS:
+        tree = grown_log().bundle()
+        parent = tree["proofs"]
+        for part in path[:-1]:
+            parent = parent[part]
+        parent[path[-1]] = value
+        yield Case(name, what, canonical.dumps(tree), "malformed", "MalformedInput")
+    tree = grown_log().bundle()
+    tree["scope"]["checkpoint"] = proof_of(grown_log()).checkpoint.decode()
+    what = "the scope cites a checkpoint as text"
+    yield Case("scope-checkpoint-text", what, canonical.dumps(resign(tree)), "malformed", "MalformedInput")
+
+
+def _false_proofs() -> Iterator[tuple[str, str, str, Tree]]:
+    """Yield proofs that hold, and not for this bundle, signed by a signer who cheats."""
+    grown = grown_log()
+    whole, size = grown.bundle(), grown.tree.size
+    last = [event.header for event in grown.events if event.header["workflowId"] == "transfer-42"][-1]
+    refused = "ProofRefused"
+    tree = showing(grown, lambda header: header["id"] != last["id"])
+    yield "signed-complete-tail-cut", "the last event was left out", refused, tree
+    tree = showing(grown, lambda header: header["runId"] != "run-1")
+    yield "signed-complete-run-missing", "the first run was left out", refused, tree
+    tree = showing(grown, lambda header: header["runId"] != "run-2")
+    yield (
+        "signed-complete-newest-run-missing",
+        "the newest run, with its approval, was left out",
+        refused,
+        tree,
+    )
+    older = grown_log(1)
+    old = proof_of(older)
+    tree = _with_proof(
+        older.bundle(),
+        replace(old, checkpoint=grown.tree.note, inclusion=grown.tree.include(older.tree.size - 1)),
+    )
+    yield "signed-complete-older-leaf", "by an older heads leaf of the tree, not its last leaf", refused, tree
+    for name, workflow_id, tenant_id in (
+        ("signed-complete-other-workflow", "refund-7", "acme"),
+        ("signed-complete-other-tenant", "transfer-42", "globex"),
+        ("signed-complete-no-tenant", "transfer-42", None),
+    ):
+        tree = _with_proof(whole, proof_of(grown, workflow_id, tenant_id))
+        yield name, "the proof of another workflow", refused, tree
+    absent = heads_map.HeadsProof(proof_of(grown).heads.siblings, None)
+    yield (
+        "signed-complete-absent",
+        "the proof ends in no entry",
+        refused,
+        _with_proof(whole, replace(proof_of(grown), heads=absent)),
+    )
+    note = signed_checkpoint(grown.origin, 0, hashlib.sha256().digest())
+    tree = _with_proof(whole, replace(proof_of(grown), checkpoint=note, inclusion=()))
+    yield "signed-complete-empty-log", "the checkpoint is of an empty log", refused, tree
+    tree = copy.deepcopy(whole)
+    del tree["scope"]["checkpoint"]
+    yield "signed-complete-uncited", "the scope cites no checkpoint", "ScopeMismatch", resign(tree)
+    tree = copy.deepcopy(whole)
+    tree["scope"]["checkpoint"]["size"] = size - 1
+    yield "signed-complete-cited-otherwise", "the scope cites another size", "ScopeMismatch", resign(tree)
+
+
+def _other_checkpoints() -> Iterator[tuple[str, str, str, Tree]]:
+    """Yield bundles whose checkpoint was replaced by a holder."""
+    grown = grown_log()
+    proof, origin = proof_of(grown), grown.origin
+    stated = proof.stated_checkpoint()
+    other = Ed25519Signer(OTHER_SEED)
+    forked = grown_log(1)
+    forked.events = [event for event in forked.events if event.header["runId"] != "other-2"]
+    for number in range(grown.tree.size - len(forked.events) - 1):
+        forked.add(f"fork-{number}", "run_started", workflow_id="refund-8")
+    forked.tree = HandTree(origin)
+    forked.checkpoint()
+    foreign = f"other/{ulid(0)}"
+    wrong = proof.checkpoint.decode()
+    at = len(wrong) - 8
+    notes = (
+        ("checkpoint-split", "another one of the log for that size", "ProofRefused", forked.tree.note),
+        (
+            "checkpoint-other-key",
+            "signed by another key",
+            "SignatureRefused",
+            signed_checkpoint(origin, stated.size, stated.root, other),
+        ),
+        (
+            "checkpoint-other-log",
+            "of another log, by its key",
+            "SignatureRefused",
+            signed_checkpoint(foreign, stated.size, stated.root, other),
+        ),
+        (
+            "checkpoint-other-origin",
+            "of another log, by the key of this one",
+            "Unexpected",
+            format_note(sign_note(format_checkpoint(replace(stated, origin=foreign)), origin, LOG_SIGNER)),
+        ),
+        (
+            "checkpoint-changed",
+            "its size was changed",
+            "SignatureRefused",
+            wrong.replace(f"\n{stated.size}\n", f"\n{stated.size + 1}\n").encode(),
+        ),
+        (
+            "checkpoint-signature-changed",
+            "its signature was changed",
+            "SignatureRefused",
+            (wrong[:at] + ("B" if wrong[at] == "A" else "A") + wrong[at + 1 :]).encode(),
+        ),
+    )
+    for name, what, error, note in notes:
+        tree = grown.bundle()
+        tree["proofs"][PROOF]["checkpoint"] = note.decode()
+        yield name, f"the checkpoint was replaced: {what}", error, tree
+
+
+def _changed_proofs() -> Iterator[tuple[str, str, Change]]:
+    """Yield changes of a holder to a proof, whose form stays right."""
+    zeros = format_hash(bytes(32))
+
+    def swap(values: list[str]) -> None:
+        values[0], values[1] = values[1], values[0]
+
+    yield "inclusion-swapped", "two hashes changed places", lambda proof: swap(proof["inclusion"])
+    yield "inclusion-short", "the last hash is missing", lambda proof: proof["inclusion"].pop()
+    yield "inclusion-long", "a hash too many", lambda proof: proof["inclusion"].append(zeros)
+    yield "siblings-swapped", "two siblings changed places", lambda proof: swap(proof["heads"]["siblings"])
+    yield "siblings-short", "the first sibling is missing", lambda proof: proof["heads"]["siblings"].pop(0)
+    yield (
+        "siblings-long",
+        "the path goes on below its end",
+        lambda proof: proof["heads"]["siblings"].insert(0, ""),
+    )
+    yield "siblings-zeros", "a sibling is EMPTY instead", lambda p: p["heads"]["siblings"].__setitem__(-1, "")
+    yield "map-root-changed", "the map root was changed", lambda proof: proof.update(mapRoot=zeros)
+    yield (
+        "heads-key-changed",
+        "the entry has another key",
+        lambda proof: proof["heads"].update(key=zeros[:-4] + "AAE="),
+    )
+    yield "heads-head-changed", "the entry has another head", lambda proof: proof["heads"].update(head="")
+
+
+_HASH: Final = format_hash(b"\x01" * 32)
+_FORMLESS_PROOFS: Final[tuple[tuple[str, str, tuple[Any, ...], Any], ...]] = (
+    ("completeness-no-object", "a proof that is an array", (PROOF,), []),
+    ("completeness-unknown-member", "an unknown member", (PROOF, "root"), _HASH),
+    ("completeness-no-note", "the checkpoint is no note", (PROOF, "checkpoint"), "checkpoint 6\n"),
+    (
+        "completeness-note-size",
+        "the checkpoint's size has a leading zero",
+        (PROOF, "checkpoint"),
+        f"vectors/{ulid(0)}\n06\n{_HASH}\n\n\u2014 log AAAAAAA=\n",
+    ),
+    (
+        "completeness-note-control",
+        "the checkpoint has a tab in it",
+        (PROOF, "checkpoint"),
+        f"vectors\t/{ulid(0)}\n6\n{_HASH}\n\n\u2014 log AAAAAAA=\n",
+    ),
+    ("completeness-map-root", "the map root is no hash", (PROOF, "mapRoot"), _HASH[:-4]),
+    ("completeness-hash-respelled", "unused bits are not zero", (PROOF, "mapRoot"), _HASH[:-2] + "F="),
+    ("completeness-many-hashes", "64 hashes of inclusion", (PROOF, "inclusion"), [_HASH] * 64),
+    ("completeness-many-siblings", "257 siblings", (PROOF, "heads", "siblings"), [_HASH] * 257),
+    ("completeness-zeros", "32 zero bytes written out", (PROOF, "heads", "siblings"), ["A" * 43 + "="]),
+    (
+        "completeness-half-entry",
+        "an entry without its head",
+        (PROOF, "heads"),
+        {"siblings": [], "key": _HASH},
+    ),
+    ("completeness-many-timestamps", "17 timestamps", (PROOF, "timestamps"), ["MAA="] * 17),
+    ("completeness-timestamp", "a timestamp that is no base64", (PROOF, "timestamps"), ["MAA"]),
+)
+
+
 # The vectors of single steps
 
 
@@ -1231,20 +1661,31 @@ def _statement_vectors() -> list[Tree]:
 
 def cases() -> list[Case]:
     """Return every bundle, those that verify first."""
-    return [*good_cases(), *refused_cases()]
+    return [*good_cases(), *complete_cases(), *refused_cases(), *refused_completeness_cases()]
+
+
+_INDEX_MEMBERS: Final = {
+    "error": "error",
+    "key": "key",
+    "secret": "secret",
+    "logKey": "log_key",
+    "expect": "expect",
+    "shown": "shown",
+    "wholeAsOf": "whole_as_of",
+}
 
 
 def _index(all_cases: Sequence[Case]) -> Tree:
     bundles = []
     for case in all_cases:
         entry: Tree = {"file": f"{case.name}.json", "what": case.what, "outcome": case.outcome}
-        for name in ("error", "key", "secret", "expect", "shown"):
+        for member, name in _INDEX_MEMBERS.items():
             if value := getattr(case, name):
-                entry[name] = dict(value) if isinstance(value, Mapping) else value
+                entry[member] = dict(value) if isinstance(value, Mapping) else value
         bundles.append(entry)
     return {
         "what": "Bundles, and what a verifier says of each. Test keys: never trust them for anything else.",
-        "seeds": {"signer": SEED.hex(), "other": OTHER_SEED.hex()},
+        "seeds": {"signer": SEED.hex(), "other": OTHER_SEED.hex(), "log": LOG_SEED.hex()},
         "bundles": bundles,
     }
 

@@ -736,7 +736,7 @@ def test_one_bit_of_a_signed_scope_is_enough() -> None:
         lambda tree: tree["scope"]["withheld"].update(disclosures=[]),
         lambda tree: tree["scope"].update(redactable=[]),
         lambda tree: tree["scope"].update(disclosurePolicy="sha256:" + "0" * 64),
-        lambda tree: tree["scope"].update(checkpoint="x"),
+        lambda tree: tree["scope"].update(checkpoint={"size": 6, "root": "A" * 43 + "="}),
         lambda tree: tree["generator"].update(version="9"),
         lambda tree: tree.update(createdAt="2020-01-01T00:00:00.000000000Z"),
     ]
@@ -834,7 +834,7 @@ def test_a_holder_may_reorder_disclosures() -> None:
 def test_a_holder_may_add_proofs_and_they_say_nothing() -> None:
     """A proof of an unknown kind is reported as unchecked, and changes nothing else."""
     tree = copied()
-    tree["proofs"] = {"completeness": {"verdict": "whole"}, "another kind": None}
+    tree["proofs"] = {"complete": {"verdict": "whole"}, "another kind": None}
     report = verify(tree)
     assert (SIMPLE["bundleId"], "completeness asserted by the signer") == (
         report.bundle_id,

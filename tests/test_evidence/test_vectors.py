@@ -23,6 +23,7 @@ from evidence import (
     Unverifiable,
     VerifyingKey,
     canonical,
+    parse_policy,
     verify_evidence_bundle,
 )
 from evidence.disclosure import digest_of, open_payload
@@ -62,23 +63,29 @@ def test_every_refusal_has_its_twin() -> None:
     assert (len(names), True, True) == (len(set(names)), len(refused) >= 60, len(names) - len(refused) >= 10)
 
 
-def our_outcome(entry: Vector) -> tuple[str, str, dict[str, int]]:
-    """Return outcome, error and counts that we find for a bundle."""
+def our_outcome(entry: Vector) -> tuple[str, str, dict[str, int], int]:
+    """Return outcome, error, counts and the checkpoint's size that we find for a bundle."""
     key = SharedSecret(bytes.fromhex(entry["secret"])) if "secret" in entry else bytes.fromhex(entry["key"])
     expected = {f"expected_{name}": value or None for name, value in entry.get("expect", {}).items()}
+    if "logKey" in entry:
+        lines = f"log {entry['logKey']}\nquorum none\n#tracebus require completeness\n"
+        expected["policy"] = parse_policy(lines.encode())
     outcomes = {MalformedInput: "malformed", Incomplete: "incomplete", Unverifiable: "unverifiable"}
     try:
         report = verify_evidence_bundle((VECTORS / "bundles" / entry["file"]).read_bytes(), key, **expected)
     except EvidenceError as error:
-        return outcomes.get(type(error), "failed"), type(error).__name__, {}
-    return report.verdict, "", {name: count for name, count in report.to_dict()["shown"].items() if count}
+        return outcomes.get(type(error), "failed"), type(error).__name__, {}, 0
+    found = report.to_dict()
+    counts = {name: count for name, count in found["shown"].items() if count}
+    return report.verdict, "", counts, (found["checkpoint"] or {}).get("size", 0)
 
 
 @pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["file"].removesuffix(".json"))
 def test_our_verdict_on_each_bundle(entry: Vector) -> None:
     """Each bundle is verified, or refused by the error, that the index states."""
-    outcome, error, counts = our_outcome(entry)
-    assert (entry["outcome"], entry.get("error", "")) == (outcome, error)
+    outcome, error, counts, whole_as_of = our_outcome(entry)
+    expected = (entry["outcome"], entry.get("error", ""), entry.get("wholeAsOf", 0))
+    assert expected == (outcome, error, whole_as_of)
     assert entry.get("shown", counts) == counts
 
 
@@ -90,6 +97,8 @@ def standalone_exit_code(script: Path, key: Path, entry: Vector) -> int:
     command = [sys.executable, "-I", str(script), str(VECTORS / "bundles" / entry["file"]), str(key)]
     for name, value in entry.get("expect", {}).items():
         command += [f"--{name}", value]
+    if "logKey" in entry:
+        command += ["--log-key", entry["logKey"]]
     return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode
 
 
@@ -99,7 +108,7 @@ def test_the_second_implementation_agrees(root: Path, tmp_path: Path) -> None:
     if not script.exists():
         pytest.skip("examples/verify_standalone.py is not there")
     # It reads neither HMACs nor BLAKE3, and says so.
-    entries = [entry for entry in INDEX if "key" in entry and entry["file"] != "blake3.json"]
+    entries = [entry for entry in INDEX if "key" in entry and "blake3" not in entry["file"]]
     key = tmp_path / "key.pub"
     key.write_text(VerifyingKey(bytes.fromhex(entries[0]["key"])).to_pem())
     with ThreadPoolExecutor(4) as pool:

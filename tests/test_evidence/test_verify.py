@@ -73,6 +73,7 @@ def test_a_report_says_what_was_verified() -> None:
         "convinces_third_parties": True,
         "workflow_head": EvidenceBundle.from_json(SIMPLE).workflow_head(),
         "completeness": "completeness asserted by the signer",
+        "checkpoint": None,
         "notes": [],
         "reasons": [],
         "headline": "verified: workflow transfer-42 of tenant acme, 1 run, 5 events; "
@@ -188,13 +189,6 @@ def test_a_clock_that_stepped_back_is_noted() -> None:
     assert ["event 1 of run r: the clock stepped back"] == [
         note.partition(",")[0] for note in verify_evidence_bundle(log.bundle(), KEY).notes
     ]
-
-
-def test_a_cited_checkpoint_is_noted_as_unchecked() -> None:
-    """A checkpoint in the scope is signed, and says nothing yet."""
-    tree = copy.deepcopy(SIMPLE)
-    tree["scope"]["checkpoint"] = "example.com/log 5"
-    assert ("checkpoint cited in the scope: unchecked",) == verify_evidence_bundle(resign(tree), KEY).notes
 
 
 # Expectations
