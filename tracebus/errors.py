@@ -18,6 +18,9 @@
     ├── PayloadTooLarge           a payload's typed members are larger than an event may be
     ├── EventLogUnavailable       the log cannot be opened, read or written now
     ├── EventLogRefused           a file is no event log, or one that must not be written
+    │   └── LogTruncated          the log has lost events that its tree has
+    ├── AnchorUnavailable         an anchor cannot take a checkpoint now
+    ├── AnchorRefused             an anchor has another history of the log, or does not know it
     ├── SinkUnavailable           a sink wants to be offered the batch again
     └── SinkRejected              a sink will never take these events
 
@@ -127,6 +130,28 @@ class EventLogUnavailable(TracebusError):
 
 class EventLogRefused(TracebusError):
     """What was opened is not an event log of ours, or its append-only rules are not in force."""
+
+
+class LogTruncated(EventLogRefused):
+    """The event log has lost events that its tree has, or has others in their place: nothing is appended."""
+
+    def __init__(self, path: object, expected: int, found: int, *, is_other: bool) -> None:
+        what = "another event there" if is_other else f"events up to {found} only"
+        super().__init__(
+            f"{path}: its tree has events up to position {expected}, and the log has {what}: it was cut, "
+            "restored from an older copy, or altered. Nothing is appended to it. Compare it with a backup; "
+            "`tracebus log --help` says how to look into it, and how to go on under a successor"
+        )
+        self.expected = expected
+        self.found = found
+
+
+class AnchorUnavailable(TracebusError):
+    """An anchor cannot take a checkpoint now, or its answer cannot be used: it is brought again."""
+
+
+class AnchorRefused(TracebusError):
+    """An anchor has another history of the log than the log has, or will not take its checkpoints at all."""
 
 
 class SinkUnavailable(TracebusError):

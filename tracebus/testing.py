@@ -25,7 +25,15 @@ from evidence.header import check_header
 from tracebus.bus import TraceEventBus
 from tracebus.committed import Committed, commit
 from tracebus.errors import AppendConflict, KeyConflict, RunClosed, RunExists, UnknownRun
-from tracebus.eventlog.base import AnyEvent, CursorStore, Draft, EventLog, EventQuery
+from tracebus.eventlog.base import (
+    AnyEvent,
+    CursorStore,
+    Draft,
+    EventLog,
+    EventQuery,
+    HeadsLeaf,
+    HeadsStore,
+)
 from tracebus.eventlog.memory import MemoryEventLog
 from tracebus.events import RunCompleted, RunStarted, ToolProposed
 from tracebus.fsck import fsck
@@ -348,6 +356,29 @@ class EventLogContract(ABC):
         log.save_cursor("a", 5)
         log.save_cursor("a", 7)
         assert (7, None) == (log.load_cursor("a"), log.load_cursor("b"))
+
+    def test_heads_leaves(self, log: EventLog) -> None:
+        """Heads leaves are stored in the order of their ordinals, each once, and read from any on."""
+        if not isinstance(log, HeadsStore):
+            pytest.skip("this log keeps no heads leaves")
+        self.append(log, started(), draft(), draft())
+        leaves = [HeadsLeaf(1, bytes(32)), HeadsLeaf(3, bytes([1] * 32)), HeadsLeaf(3, bytes([2] * 32))]
+        added = [log.add_heads_leaf(ordinal, leaves[ordinal]) for ordinal in (1, 0, 0, 2, 1, 2)]
+        assert [False, True, False, False, True, True] == added
+        assert [leaves, leaves[1:], []] == [log.heads_leaves(first) for first in (0, 1, 3)]
+
+    def test_heads_leaves_are_stored_for_good(self, make_log: Callable[..., EventLog]) -> None:
+        """A log that is opened again has its heads leaves, and goes on behind them."""
+        log, again = make_log(), make_log()
+        if not self.durable or not isinstance(log, HeadsStore) or not isinstance(again, HeadsStore):
+            pytest.skip("this log is not durable, or keeps no heads leaves")
+        self.append(log, started())
+        log.add_heads_leaf(0, HeadsLeaf(1, bytes(32)))
+        log.close()
+        added = [again.add_heads_leaf(ordinal, HeadsLeaf(1, bytes(32))) for ordinal in (0, 1)]
+        stored = again.heads_leaves()
+        again.close()
+        assert ([False, True], [HeadsLeaf(1, bytes(32))] * 2) == (added, stored)
 
 
 class SinkContract(ABC):

@@ -27,6 +27,7 @@ TYPES = """
     memory_proposed memory_written memory_retrieved checkpoint_saved policy_violation secret_detected
     security_event chain_transaction error recording_gap data_erased retention_applied
     legal_hold_changed bundle_exported verification_performed key_changed
+    log_succeeded
 """.split()  # noqa: SIM905  as the design writes it
 
 PUBLIC = [getattr(events, name) for name in events.__all__]

@@ -11,12 +11,6 @@ from tracebus import EventLogRefused, MemoryEventLog, RunCompleted, RunStarted, 
 from tracebus.fsck import Fault, fsck
 from tracebus.testing import draft, events_of, started
 
-_TRIGGERS = [
-    f"DROP TRIGGER {table}_no_{action}"
-    for table in ("log", "events", "payloads", "disclosures")
-    for action in ("update", "delete")
-]
-
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -39,7 +33,8 @@ def insider(path: Path, *statements: str) -> Fault | None:
     """Edit the file as an insider can, traces removed, and return what fsck finds."""
     with closing(sqlite3.connect(path)) as connection, connection:
         saved = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
-        for statement in [*_TRIGGERS, *statements, *(sql for _, sql in saved)]:
+        dropped = [f"DROP TRIGGER {name}" for name, _ in saved]
+        for statement in [*dropped, *statements, *(sql for _, sql in saved)]:
             connection.execute(statement)
     log = SqliteEventLog(path, read_only=True)
     fault = fsck(log).fault

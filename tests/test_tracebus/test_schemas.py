@@ -51,6 +51,7 @@ TEXTS = (
     "0a" * 32,
     "2026-11-21T02:03:04Z",
     "42.50",
+    "payments-prod/01M5GNHYY0GDQZ3177PGDHW4YB",
     "aIsYPcXVNgptCmrPqb8iudFLktiHQRgcE9Xd5fYJhMQ",
 )
 
@@ -424,6 +425,9 @@ def test_examples_of_bundles() -> None:
             "scope runs 0": "runId count firstSeq lastSeq head closed",
             "signature": "alg value keyId",
             "events 0": "log id contentHash",
+            "scope checkpoint": "size root",
+            "proofs completeness": "checkpoint mapRoot inclusion heads",
+            "proofs completeness heads": "siblings key head",
         }.items()
         for member in members.split()
     ],
@@ -432,6 +436,11 @@ def test_examples_of_bundles() -> None:
 def test_bundles_are_refused_alike(path: list[str]) -> None:
     """A bundle without a member, with null or with one too many, is refused by reader and schema."""
     bundle = examples("bundle-v1.md", "bundleId")[0]
+    proof = examples("bundle-v1.md", "mapRoot")[0]
+    bundle["scope"]["checkpoint"] = {"size": 6, "root": proof["mapRoot"]}
+    bundle["proofs"]["completeness"] = proof
+    EvidenceBundle.from_json(bundle)
+    assert fits("bundle", bundle)
     *parents, name = path
 
     def changed(change: Any) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from tracebus.eventlog.base import (
     Draft,
     EventLog,
     EventQuery,
+    HeadsLeaf,
+    HeadsStore,
     RunSummary,
 )
 from tracebus.eventlog.memory import MemoryEventLog
@@ -25,6 +27,8 @@ __all__ = [
     "Draft",
     "EventLog",
     "EventQuery",
+    "HeadsLeaf",
+    "HeadsStore",
     "MemoryEventLog",
     "RunSummary",
     "Sealer",

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import anyio.to_thread
 
-from evidence.bundler import WorkflowEvent
+from evidence.bundler import WorkflowEvent, WorkflowProof
 from evidence.chain import RunHead
 from evidence.digest import ALGORITHMS
 from evidence.header import is_origin
@@ -25,6 +25,8 @@ from tracebus.event import TraceEvent
 from tracebus.ids import new_ulid
 from tracebus.payload import EventPayload, UntypedPayload
 from tracebus.times import to_timestamp
+from tracebus.transparency.completeness import prove_workflow
+from tracebus.transparency.store import TreeStore
 
 AnyEvent = TraceEvent[EventPayload | UntypedPayload]
 
@@ -178,6 +180,17 @@ class EventLog(Protocol):
         """Do as `select_workflow` in a worker thread; this makes a log a bundler's source."""
         return await anyio.to_thread.run_sync(self.select_workflow, workflow_id, tenant_id)
 
+    def prove_workflow(self, workflow_id: str, tenant_id: str | None) -> WorkflowProof | None:
+        """Return the proof that the newest checkpoint has all of a workflow; None if it cannot be given."""
+        store = getattr(self, "tree_store", None)
+        if not isinstance(store, TreeStore):
+            return None
+        return prove_workflow(store, self.origin, workflow_id, tenant_id)
+
+    async def read_completeness(self, workflow_id: str, tenant_id: str | None) -> WorkflowProof | None:
+        """Do as `prove_workflow` in a worker thread; this makes a log a bundler's source of proofs."""
+        return await anyio.to_thread.run_sync(self.prove_workflow, workflow_id, tenant_id)
+
 
 @runtime_checkable
 class CursorStore(Protocol):
@@ -192,6 +205,29 @@ class CursorStore(Protocol):
 
     def save_cursor(self, sink: str, position: int) -> None:
         """Store the position that a sink has confirmed."""
+        ...
+
+
+class HeadsLeaf(NamedTuple):
+    """A heads leaf of the log's tree: it stands behind the event at `position` (schemas/log-v1.md)."""
+
+    position: int
+    map_root: bytes
+
+
+@runtime_checkable
+class HeadsStore(Protocol):
+    """Keeps the heads leaves of a transparency log, append-only; an event log that can, is one too."""
+
+    def heads_leaves(self, first: int = 0) -> list[HeadsLeaf]:
+        """Return the heads leaves from an ordinal on, in their order."""
+        ...
+
+    def add_heads_leaf(self, ordinal: int, leaf: HeadsLeaf) -> bool:
+        """Store the next heads leaf durably; return False if there are not `ordinal` of them.
+
+        Its position is that of an event, and not before that of the leaf before it.
+        """
         ...
 
 

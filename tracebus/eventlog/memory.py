@@ -15,12 +15,14 @@ from tracebus.eventlog.base import (
     Draft,
     EventLog,
     EventQuery,
+    HeadsLeaf,
     RunSummary,
     check_algorithm,
     new_origin,
 )
 from tracebus.eventlog.sealing import Batch, Sealer
 from tracebus.ids import NewId
+from tracebus.transparency.store import TreeStore
 
 
 class MemoryEventLog(EventLog):
@@ -51,6 +53,8 @@ class MemoryEventLog(EventLog):
         self._keys: dict[tuple[str, str], AnyEvent] = {}
         self._users: dict[str, set[str]] = {}
         self._cursors: dict[str, int] = {}
+        self._leaves: list[HeadsLeaf] = []
+        self.tree_store = TreeStore(None)
 
     @property
     def origin(self) -> str:
@@ -134,6 +138,18 @@ class MemoryEventLog(EventLog):
     def save_cursor(self, sink: str, position: int) -> None:
         """Store the position that a sink has confirmed."""
         self._cursors[sink] = position
+
+    def heads_leaves(self, first: int = 0) -> list[HeadsLeaf]:
+        """Return the heads leaves from an ordinal on."""
+        return self._leaves[first:]
+
+    def add_heads_leaf(self, ordinal: int, leaf: HeadsLeaf) -> bool:
+        """Store the next heads leaf."""
+        with self._lock:
+            if ordinal != len(self._leaves):
+                return False
+            self._leaves.append(leaf)
+            return True
 
 
 def _matches(event: TraceEvent[object], query: EventQuery) -> bool:  # type: ignore[type-var]

@@ -7,6 +7,7 @@
 ``disclosures``           what belongs to an event's sensitive members, a row each
 ``users``                 which runs concern which user
 ``cursors``               how far each durable sink has come
+``heads``                 where the heads leaves stand in the log's tree, and their map roots
 ========================  ==========================================================================
 
 Each fact is there once (ADR 0007): no event hash is stored, so none can contradict the header.
@@ -27,19 +28,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from evidence.chain import RunHead, head_of
 from evidence.digest import ALGORITHMS, SHA256
+from evidence.errors import MalformedInput
 from evidence.header import check_header, format_timestamp, is_origin
-from tracebus.errors import AppendUnknown, EventLogRefused, EventLogUnavailable
-from tracebus.eventlog import sqlite_schema
+from tracebus.errors import AppendUnknown, EventLogRefused, EventLogUnavailable, LogTruncated
+from tracebus.eventlog import forks, sqlite_schema
 from tracebus.eventlog.base import (
     ANY_TENANT,
     AnyEvent,
     Draft,
     EventLog,
     EventQuery,
+    HeadsLeaf,
     RunSummary,
     check_algorithm,
     new_origin,
@@ -47,6 +50,7 @@ from tracebus.eventlog.base import (
 from tracebus.eventlog.sealing import Batch, Sealer
 from tracebus.eventlog.sqlite_rows import INSERT_EVENTS, SELECT, event_of, insert, values_of, where
 from tracebus.ids import NewId
+from tracebus.transparency.store import TreeStore
 
 _PAGE: Final = 500
 _MAX_CACHED_HEADS: Final = 10_000
@@ -91,7 +95,9 @@ class SqliteEventLog(EventLog):
         self._read_only = read_only
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self.tree_store = TreeStore(self.path.with_name(f"{self.path.name}-tree"), read_only=read_only)
         self._inode = (0, 0)
+        self._is_lost = False
         self._origin = ""
         self._algorithm = SHA256
         self._sealer: Sealer | None = None
@@ -130,6 +136,7 @@ class SqliteEventLog(EventLog):
                 raise EventLogUnavailable(f"{self.path}: the file of log {self._origin} is gone")
             if self._read_only and not self.path.is_file():
                 raise EventLogUnavailable(f"{self.path}: there is no such event log")
+            self._check_before_opening()
             with _translated(self.path):
                 connection = self._connect()
             try:
@@ -145,6 +152,34 @@ class SqliteEventLog(EventLog):
                 connection.close()  # each reader has a connection of its own
             else:
                 self._connection = connection
+                self._is_lost = False
+                forks.register(self)
+
+    def _check_before_opening(self) -> None:
+        """Check what SQLite would find out too late, or not at all.
+
+        Raises:
+            EventLogUnavailable: The process was forked from one that has the file open; the file took the
+                place of the one that was open, with whose -wal it would be mixed; or it may not be written,
+                and SQLite would leave a -shm that may not be either.
+        """
+        forks.check_not_inherited(self.path)
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return
+        if self._is_lost and (status.st_dev, status.st_ino) != self._inode:
+            raise self._replaced()
+        if not self._read_only and not os.access(self.path, os.W_OK):
+            raise EventLogUnavailable(
+                f"{self.path}: may not be written; check the permissions of the file and its folder"
+            )
+
+    def let_go(self) -> list[tuple[Path, sqlite3.Connection]]:
+        """Forget the connection in a forked process (`tracebus.eventlog.forks`)."""
+        connection, self._connection = self._connection, None
+        self._lock = threading.RLock()  # a thread of the other process may have held it
+        return [] if connection is None else [(self.path, connection)]
 
     def _is_open(self) -> bool:
         return self._connection is not None or (self._read_only and self._origin != "")
@@ -184,24 +219,44 @@ class SqliteEventLog(EventLog):
                 created = format_timestamp(self._clock())
                 sqlite_schema.create(connection, new_origin(self._name), self._new_algorithm, created)
             sqlite_schema.check(connection, self.path)
+            self._check_tree(connection)
         except BaseException:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
 
-    def _read_identity(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT origin, digest_algorithm FROM log").fetchone()
-        if row is None or not is_origin(row[0]) or row[1] not in ALGORITHMS:
-            raise EventLogRefused(f"{self.path}: table log does not say whose log this is; it was altered")
-        if self._origin not in ("", row[0]):
-            raise EventLogRefused(
-                f"{self.path}: is log {row[0]}, was {self._origin} when it was opened first"
+    def _check_tree(self, connection: sqlite3.Connection) -> None:
+        """Check that the log has the newest event that its tree has.
+
+        Raises:
+            LogTruncated: It has lost events, or has others in their place.
+            EventLogRefused: The tree store beside it is damaged, or another log's.
+        """
+        (origin, _) = self._identity_in(connection)
+        state = self.tree_store.state_of(origin)
+        row = connection.execute(f"{SELECT} WHERE e.position = ?", (state.position,)).fetchone()
+        if (None if row is None else _event_hash(row, origin)) != state.last_event:
+            raise LogTruncated(
+                self.path, state.position, _last_position(connection), is_other=row is not None
             )
-        self._origin, self._algorithm = row
+
+    def _read_identity(self, connection: sqlite3.Connection) -> None:
+        origin, algorithm = self._identity_in(connection)
+        if self._origin not in ("", origin):
+            raise EventLogRefused(
+                f"{self.path}: is log {origin}, was {self._origin} when it was opened first"
+            )
+        self._origin, self._algorithm = origin, algorithm
         self._sealer = Sealer(self._origin, self._algorithm, clock=self._clock, new_id=self._new_id)
         self._data_version = -1
         status = self.path.stat()
         self._inode = (status.st_dev, status.st_ino)
+
+    def _identity_in(self, connection: sqlite3.Connection) -> tuple[str, str]:
+        row = connection.execute("SELECT origin, digest_algorithm FROM log").fetchone()
+        if row is None or not is_origin(row[0]) or row[1] not in ALGORITHMS:
+            raise EventLogRefused(f"{self.path}: table log does not say whose log this is; it was altered")
+        return row[0], row[1]
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -224,19 +279,25 @@ class SqliteEventLog(EventLog):
     # Appending
 
     def append(self, groups: Sequence[Sequence[Draft]]) -> list[list[AnyEvent] | Exception]:
+        with self._writing() as connection:
+            try:
+                return self._append(connection, groups)
+            except sqlite3.IntegrityError as error:
+                # One group does not fit the tables: each by itself, so that it fails alone.
+                if len(groups) == 1:
+                    return [EventLogRefused(f"{self.path}: {error}")]
+                return [outcome for group in groups for outcome in self.append([group])]
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The writer's connection, for one thread at a time."""
         with self._lock:
             if self._read_only:
                 raise EventLogRefused(f"{self.path}: was opened to be read only")
             self.open()
             assert self._connection is not None  # noqa: S101 (open() has just set it)
             self._check_file()
-            try:
-                return self._append(self._connection, groups)
-            except sqlite3.IntegrityError as error:
-                # One group does not fit the tables: each by itself, so that it fails alone.
-                if len(groups) == 1:
-                    return [EventLogRefused(f"{self.path}: {error}")]
-                return [outcome for group in groups for outcome in self.append([group])]
+            yield self._connection
 
     def _check_file(self) -> None:
         """Check that the path still leads to the open file; SQLite would write on into the old one.
@@ -248,10 +309,18 @@ class SqliteEventLog(EventLog):
             status = os.stat(self.path)
         except OSError as error:
             self.close()
+            self._is_lost = True
             raise EventLogUnavailable(f"{self.path}: the file is gone: {error.strerror}") from None
         if (status.st_dev, status.st_ino) != self._inode:
             self.close()
-            raise EventLogUnavailable(f"{self.path}: the file was replaced by another while it was open")
+            self._is_lost = True
+            raise self._replaced()
+
+    def _replaced(self) -> EventLogUnavailable:
+        return EventLogUnavailable(
+            f"{self.path}: the file was replaced by another while it was open; close the log, take away the "
+            "-wal and -shm files beside it, which are of the other, and open it in a new process"
+        )
 
     def _append(
         self, connection: sqlite3.Connection, groups: Sequence[Sequence[Draft]]
@@ -307,7 +376,8 @@ class SqliteEventLog(EventLog):
             _roll_back(connection)
             self._data_version = -1
             raise AppendUnknown(
-                f"{self.path}: commit failed ({error}); publish again with the same key to find out"
+                f"{self.path}: commit failed ({error}{_advice(error)}); "
+                "publish again with the same key to find out"
             ) from error
 
     def _remember(self, heads: dict[str, RunHead]) -> None:
@@ -401,6 +471,23 @@ class SqliteEventLog(EventLog):
             assert self._connection is not None  # noqa: S101 (open() has just set it)
             self._connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (sink, position))
 
+    def heads_leaves(self, first: int = 0) -> list[HeadsLeaf]:
+        """Return the heads leaves from an ordinal on."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT position, map_root FROM heads WHERE ordinal >= ? ORDER BY ordinal", (first,)
+            )
+            return [HeadsLeaf(position, bytes(root)) for position, root in rows]
+
+    def add_heads_leaf(self, ordinal: int, leaf: HeadsLeaf) -> bool:
+        """Store the next heads leaf."""
+        with self._writing() as connection, _translated(self.path):
+            added = connection.execute(
+                "INSERT INTO heads SELECT ?, ?, ? WHERE (SELECT coalesce(max(ordinal), -1) FROM heads) = ?",
+                (ordinal, *leaf, ordinal - 1),
+            )
+            return added.rowcount == 1
+
     def __repr__(self) -> str:
         return f"SqliteEventLog({os.fspath(self.path)!r})"
 
@@ -408,6 +495,16 @@ class SqliteEventLog(EventLog):
 def _last_position(connection: sqlite3.Connection) -> int:
     (position,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
     return int(position)
+
+
+def _event_hash(row: tuple[Any, ...], origin: str) -> str | None:
+    """Return the event hash of a row of `SELECT`; None if it is no event any more."""
+    event = event_of(row, origin)
+    try:
+        check_header(event._header, "event")
+    except MalformedInput:
+        return None
+    return event.event_hash
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -426,11 +523,11 @@ def _translated(path: Path) -> Iterator[None]:
         if "decode to UTF-8" in str(error):
             raise EventLogRefused(f"{path}: {error}; it is damaged") from error
         raise EventLogUnavailable(f"{path}: {error}{_advice(error)}") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # a damaged name in SQLite's message
         raise EventLogRefused(f"{path}: {error}; it is damaged, or no event log") from error
 
 
-def _advice(error: sqlite3.OperationalError) -> str:
+def _advice(error: sqlite3.Error) -> str:
     advice = {
         "SQLITE_BUSY": "; another process holds it, try again",
         "SQLITE_FULL": "; free some space, and publish again",

@@ -15,8 +15,8 @@ from tracebus.errors import EventLogRefused
 APPLICATION_ID: Final = 0x54524246
 USER_VERSION: Final = 1
 
-_TABLES: Final = ("log", "events", "payloads", "disclosures", "users", "cursors")
-_APPEND_ONLY: Final = ("log", "events", "payloads", "disclosures")
+_TABLES: Final = ("log", "events", "payloads", "disclosures", "users", "cursors", "heads")
+_APPEND_ONLY: Final = ("log", "events", "payloads", "disclosures", "heads")
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
@@ -154,6 +154,9 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     )
     db.table("users").create({"user_id": str, "run_id": str}, pk=("user_id", "run_id"))
     db.table("cursors").create({"sink": str, "position": int}, pk="sink")
+    db.table("heads").create(
+        {"ordinal": int, "position": int, "map_root": bytes}, pk="ordinal", not_null={"position", "map_root"}
+    )
     for table in _APPEND_ONLY:
         for action in ("UPDATE", "DELETE"):
             connection.execute(

@@ -15,7 +15,7 @@ One family a file:
 `chain`        `ChainTransaction`
 `faults`       `ErrorRaised` (``error`` on the wire), `RecordingGap`
 `upkeep`       `DataErased`, `RetentionApplied`, `LegalHoldChanged`, `BundleExported`,
-               `VerificationPerformed`, `KeyChanged`
+               `VerificationPerformed`, `KeyChanged`, `LogSucceeded`
 =============  =====================================================================================
 
 On the wire the type is the class's name in snake_case: `ToolExecuted` is ``tool_executed``.
@@ -69,6 +69,7 @@ from tracebus.events.upkeep import (
     ErasureTarget,
     KeyChanged,
     LegalHoldChanged,
+    LogSucceeded,
     RetentionApplied,
     VerificationPerformed,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "Interrupted",
     "KeyChanged",
     "LegalHoldChanged",
+    "LogSucceeded",
     "MemoryProposed",
     "MemoryRetrieved",
     "MemoryWritten",

@@ -200,3 +200,26 @@ class KeyChanged(EventPayload, type="key_changed"):
     """Who ordered it."""
     reason: FreeText[str | None] = None
     """Why, in one line."""
+
+
+class LogSucceeded(EventPayload, type="log_succeeded"):
+    """This log goes on for another one, to which nothing is appended any more.
+
+    Published by ``tracebus log succeed``, as the first event of the new log's own workflow behind
+    ``run_started``.
+    """
+
+    previous_log: Annotated[str, Field(pattern=r"^[!-*,-~]{1,200}/[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    """Origin of the log before."""
+    checkpoint_size: Count
+    """Size of the newest checkpoint of that log that is known."""
+    checkpoint_root: Digest
+    """Its root hash."""
+    checkpoint_digest: Digest
+    """Digest of its text, the lines without the signatures."""
+    reason: FreeText[str]
+    """Why the log could not go on, in one line."""
+    event_count: Count | None = None
+    """How many events are left in that log."""
+    actor: str | None = None
+    """Who ordered it."""
