@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from evidence.bundle import EvidenceBundle
 from tracebus.committed import commit
 from tracebus.eventlog.base import Draft
-from tracebus.events import RunCompleted, RunStarted
+from tracebus.events import BundleExported, RunCompleted, RunStarted
 from tracebus.ids import new_ulid
 from tracebus.payload import EventPayload
 
@@ -14,6 +15,28 @@ RESERVED_PREFIX: Final = "tracebus:"
 """Ids that begin so belong to the log itself."""
 
 LOG_WORKFLOW: Final = f"{RESERVED_PREFIX}log"
+
+
+def exported(bundle: EvidenceBundle) -> BundleExported:
+    """Return what the log's own workflow records of an export.
+
+    Under a later checkpoint it shows that the bundle is older than that.
+    """
+    tree = bundle.tree
+    withheld, erased = tree["scope"]["withheld"], tree["scope"]["erased"]
+    return BundleExported(
+        bundle_id=bundle.bundle_id,
+        workflow_id=bundle.workflow_id,
+        tenant_id=bundle.tenant_id,
+        content_hash=tree["contentHash"],
+        key_id=tree["signature"]["keyId"],
+        event_count=len(tree["events"]),
+        withheld_payload_count=len(withheld["payloads"]),
+        withheld_disclosure_count=sum(len(entry["digests"]) for entry in withheld["disclosures"]),
+        erased_payload_count=len(erased["payloads"]),
+        erased_disclosure_count=sum(len(entry["digests"]) for entry in erased["disclosures"]),
+        disclosure_policy_digest=tree["scope"].get("disclosurePolicy"),
+    )
 
 
 def log_run(*payloads: EventPayload) -> list[Draft]:

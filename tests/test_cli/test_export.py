@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from evidence import EvidenceBundle, SharedSecret, VerifyingKey, verify_evidence_bundle
+from evidence import Ed25519Signer, EvidenceBundle, SharedSecret, VerifyingKey, verify_evidence_bundle
+from evidence.note import NoteKey
+from tracebus import BundleExported, EventQuery, SqliteEventLog
 from tracebus.cli import export
+from tracebus.transparency.checkpoints import Checkpointer
 
 Cli = Callable[..., Result]
 
@@ -76,7 +79,7 @@ def test_only_a_bundle_is_replaced(cli: Cli, log: Path, key: Path, tmp_path: Pat
     other.write_text("mine")
     out = tmp_path / "b.json"
     before = [path.read_bytes() for path in (log, key, other)]
-    arguments = ("export", "transfer-42", "--key", key, "--log", log, "-o")
+    arguments = ("export", "transfer-42", "--key", key, "--log", log, "--no-record", "-o")
     codes = [cli(*arguments, path).exit_code for path in (out, out, log, key, other)]
     assert [0, 0, 2, 2, 2] == codes
     assert before == [path.read_bytes() for path in (log, key, other)]
@@ -174,3 +177,90 @@ def test_a_damaged_log_is_never_signed(cli: Cli, log: Path, key: Path, tmp_path:
     result = cli("export", "transfer-42", "-o", "b.json", "--key", key)
     assert (1, True) == (result.exit_code, "payload was changed" in result.stderr)
     assert not (tmp_path / "b.json").exists()
+
+
+# Whole as of a checkpoint
+
+
+@pytest.fixture
+def log_key(log: Path) -> NoteKey:
+    """The key of the log, which has signed a checkpoint."""
+    with closing(SqliteEventLog(log)) as store:
+        checkpointer = Checkpointer(store, Ed25519Signer(b"\x03" * 32))
+        checkpointer.checkpoint()
+        return checkpointer.log_key
+
+
+def add_event(cli: Cli, log: Path) -> None:
+    """Add an event to refund-7: it is abandoned."""
+    assert 0 == cli("abandon", "refund-7/1", "--reason", "test", "--log", log).exit_code
+
+
+def test_says_that_a_bundle_is_whole(cli: Cli, log: Path, key: Path, log_key: NoteKey) -> None:
+    """What the last checkpoint has is exported with the proof of it, as text and JSON say."""
+    arguments = ("export", "transfer-42", "-o", "b.json", "--key", key, "--log", log)
+    text, facts = cli(*arguments).stdout, json.loads(cli(*arguments, "--json").stdout)
+    assert f"completeness   whole as of checkpoint {facts['checkpoint']['size']}\n" in text
+    assert (True, 0) == (facts["isProvedWhole"], facts["newerEvents"])
+
+
+def test_says_that_there_is_no_checkpoint(cli: Cli, log: Path, key: Path) -> None:
+    """Without a checkpoint the signer's word is all, and the text says what would change that."""
+    arguments = ("export", "transfer-42", "-o", "b.json", "--key", key, "--log", log)
+    text, facts = cli(*arguments).stdout, json.loads(cli(*arguments, "--json").stdout)
+    assert "completeness   asserted by the signer\n" in text
+    assert "tracebus log checkpoint" in text
+    assert (False, None, 8) == (facts["isProvedWhole"], facts["checkpoint"], facts["newerEvents"])
+
+
+def test_says_what_newer_events_mean(cli: Cli, log: Path, key: Path, log_key: NoteKey) -> None:
+    """With newer events there is no proof, and the text says why, and both ways out; one of them is taken."""
+    add_event(cli, log)
+    arguments = ("export", "refund-7", "-o", "b.json", "--key", key, "--log", log)
+    text, cut = cli(*arguments).stdout, cli(*arguments, "--as-of-checkpoint").stdout
+    assert "note           1 event is newer than checkpoint " in text
+    assert "tracebus log checkpoint, or leave them out, --as-of-checkpoint\n" in text
+    assert "completeness   whole as of checkpoint " in cut
+    assert "note           1 event is newer, and left out\n" in cut
+
+
+def test_as_of_a_checkpoint_that_there_is_not(cli: Cli, log: Path, key: Path) -> None:
+    """Where no checkpoint has the workflow, --as-of-checkpoint exits with 3 and writes nothing."""
+    result = cli("export", "transfer-42", "-o", "b.json", "--key", key, "--log", log, "--as-of-checkpoint")
+    assert (3, True, False) == (result.exit_code, "sign one first" in result.stderr, Path("b.json").exists())
+
+
+def test_the_log_records_the_export(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
+    """Whoever looks into the log later finds which bundles were made, and with which key."""
+    arguments = ("export", "transfer-42", "-o", tmp_path / "b.json", "--key", key, "--log", log)
+    made = [json.loads(cli(*arguments, "--json", *more).stdout) for more in ([], ["--no-record"])]
+    with closing(SqliteEventLog(log)) as opened:
+        (recorded,) = opened.query(EventQuery(types=("bundle_exported",)))
+    payload = recorded.payload
+    assert isinstance(payload, BundleExported)
+    assert ("tracebus:log", made[0]["bundleId"], made[0]["keyId"], 8) == (
+        recorded.workflow_id,
+        payload.bundle_id,
+        payload.key_id,
+        payload.event_count,
+    )
+
+
+def test_a_log_that_cannot_be_written_is_exported_from(
+    cli: Cli, log: Path, key: Path, tmp_path: Path
+) -> None:
+    """Where the export cannot be recorded, the bundle is made all the same, and it is said."""
+    with closing(sqlite3.connect(log, isolation_level=None)) as connection:
+        connection.execute("DROP TRIGGER events_no_update")
+    result = cli("export", "transfer-42", "-o", tmp_path / "b.json", "--key", key, "--log", log)
+    assert (0, True) == (result.exit_code, (tmp_path / "b.json").exists())
+    assert "the export is not recorded" in result.stderr
+
+
+def test_a_key_that_is_not_in_use_is_refused(cli: Cli, log: Path, tmp_path: Path) -> None:
+    """A keyring that lists a key for bundles lets it sign one; one that is not listed signs nothing."""
+    cli("keygen", "bundles", "--use", "bundle", "--keyring", "keys.txt")
+    cli("keygen", "stray")
+    arguments = ("export", "transfer-42", "-o", tmp_path / "b.json", "--log", log, "--keyring", "keys.txt")
+    codes = [cli(*arguments, "--key", name).exit_code for name in ("bundles.key", "stray.key")]
+    assert [0, 2] == codes

@@ -18,7 +18,9 @@ from tracebus.errors import AppendUnknown, EventLogRefused, EventLogUnavailable
 
 Cli = Callable[..., Result]
 
-MODULES = {name: f"tracebus.cli.{'import_' if name == 'import' else name}" for name in _COMMANDS}
+MODULES = {
+    name: f"tracebus.cli.{'import_' if name == 'import' else name.replace('-', '_')}" for name in _COMMANDS
+}
 PRESENT = [name for name, module in MODULES.items() if find_spec(module)]
 
 
@@ -30,7 +32,7 @@ def tracebus(*arguments: object, **options: object) -> "subprocess.CompletedProc
 
 def test_every_command_has_a_file_and_every_file_is_a_command(root: Path) -> None:
     """What lies in tracebus/cli is listed in --help, under its own name."""
-    files = {path.stem.rstrip("_") for path in (root / "tracebus" / "cli").glob("[!_]*.py")}
+    files = {path.stem.rstrip("_").replace("_", "-") for path in (root / "tracebus" / "cli").glob("[!_]*.py")}
     assert set(_COMMANDS) >= files
 
 
@@ -143,12 +145,12 @@ def test_a_closed_pipe_leaves_no_traceback(log: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a child")
-def test_ctrl_c_is_clean(tmp_path: Path) -> None:
+def test_ctrl_c_is_clean(tmp_path: Path, key: Path) -> None:
     """An interrupted command exits with 130 and one line, no traceback."""
     fifo = tmp_path / "bundle.json"
     os.mkfifo(fifo)
-    key = tmp_path / "k"
-    command = [sys.executable, "-m", "tracebus", "verify", str(fifo), "--key", str(key)]
+    public_key = str(key.with_suffix(".pub"))
+    command = [sys.executable, "-m", "tracebus", "verify", str(fifo), "--key", public_key]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     # The other end opens when the child does: then it is reading.
     with open(fifo, "wb"):

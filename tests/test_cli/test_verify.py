@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,12 @@ import pytest
 from click.testing import Result
 
 import evidence.__main__
+from evidence import Ed25519Signer, VerifyingKey
+from evidence.checkpoint import parse_checkpoint
+from evidence.cosignature import WitnessKey, cosign
+from evidence.note import NoteKey, format_note, parse_note
+from tracebus import SqliteEventLog
+from tracebus.transparency.checkpoints import Checkpointer
 
 Cli = Callable[..., Result]
 
@@ -33,7 +40,7 @@ def verify(request: pytest.FixtureRequest, cli: Cli, key: Path, capsys: pytest.C
 
     def run(*arguments: object) -> Outcome:
         given = list(map(str, arguments))
-        if not {"--key", "--hmac-secret"} & set(given):
+        if not {"--key", "--hmac-secret", "--policy"} & set(given):
             given += ["--key", str(key.with_suffix(".pub"))]
         if request.param == "tracebus":
             result = cli("verify", *given)
@@ -251,3 +258,157 @@ def test_output_needs_no_unicode(module: str, cli: Cli, log: Path, key: Path, tm
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )
     assert (0, True) == (done.returncode, b"of tenant b\\xf6ll" in done.stdout)
+
+
+# Whole as of a checkpoint
+
+
+class Anchored(NamedTuple):
+    """A bundle with a proof of completeness, and what it takes to trust it."""
+
+    bundle: Path
+    log_key: str
+    policy: Path
+
+
+@pytest.fixture
+def anchored(cli: Cli, log: Path, key: Path, tmp_path: Path) -> Anchored:
+    """A bundle of transfer-42, whole as of a checkpoint, and a policy with both keys that requires that."""
+    with closing(SqliteEventLog(log)) as store:
+        checkpointer = Checkpointer(store, Ed25519Signer(b"\x03" * 32))
+        checkpointer.checkpoint()
+        log_key = checkpointer.log_key.to_vkey()
+    path, policy = tmp_path / "whole.json", tmp_path / "trust.txt"
+    assert 0 == cli("export", "transfer-42", "-o", path, "--key", key, "--log", log).exit_code
+    signer = NoteKey("treasury", VerifyingKey.load(key.with_suffix(".pub").read_text())).to_vkey()
+    policy.write_text(
+        f"log {log_key}\nquorum none\n#tracebus bundle-key {signer}\n#tracebus require completeness\n"
+    )
+    return Anchored(path, log_key, policy)
+
+
+def removed(anchored: Anchored) -> Path:
+    """Return the bundle without its proof."""
+    return change(anchored.bundle, lambda tree: tree.update(proofs={}))
+
+
+def test_a_policy_brings_the_keys(verify: Verify, anchored: Anchored) -> None:
+    """With a policy no key is needed; the text and the report say as of which checkpoint it is whole."""
+    outcome = verify(anchored.bundle, "--policy", anchored.policy)
+    checkpoint = json.loads(verify(anchored.bundle, "--policy", anchored.policy, "--json").stdout)[
+        "checkpoint"
+    ]
+    lines = outcome.stdout.splitlines()
+    whole = f"whole as of checkpoint {checkpoint['size']} of {checkpoint['origin']}"
+    assert (0, "") == (outcome.exit_code, outcome.stderr)
+    assert lines[0].endswith(f"8 events; {whole}")
+    assert f"checkpoint     size {checkpoint['size']}, root {checkpoint['root']}" in lines
+    assert "cosigned by    nobody that the policy trusts" in lines
+
+
+@pytest.mark.parametrize("form", ["vkey", "file", "pem"])
+def test_the_logs_key_is_enough(verify: Verify, anchored: Anchored, tmp_path: Path, form: str) -> None:
+    """--log-key takes a verifier key, or a file with one or with PEM."""
+    path, given = tmp_path / "log.pub", [anchored.log_key]
+    path.write_text(anchored.log_key + "\n")
+    if form == "file":
+        given = [str(path)]
+    if form == "pem":
+        path.write_text(NoteKey.from_vkey(anchored.log_key).key.to_pem())
+        given = [str(path)]
+    assert "whole as of" in verify(anchored.bundle, "--log-key", *given).stdout.splitlines()[0]
+
+
+def test_without_the_logs_key_the_proof_is_unchecked(verify: Verify, anchored: Anchored) -> None:
+    """A proof that nobody can check is told, and whose word it is then."""
+    outcome = verify(anchored.bundle)
+    assert (0, True) == (outcome.exit_code, "asserted by the signer" in outcome.stdout.splitlines()[0])
+    assert "note           proof of completeness: unchecked" in outcome.stdout
+
+
+@pytest.mark.parametrize("by", ["policy", "log-key"])
+def test_a_missing_proof_is_incomplete(verify: Verify, anchored: Anchored, by: str) -> None:
+    """Without the proof that is required the exit code is 3, unless that is accepted."""
+    given = ("--policy", anchored.policy) if by == "policy" else ("--log-key", anchored.log_key)
+    path = removed(anchored)
+    outcome, accepted = verify(path, *given), verify(path, *given, "--accept", "incomplete")
+    assert (3, 0, 0) == (outcome.exit_code, accepted.exit_code, verify(path).exit_code)
+    assert outcome.stderr.startswith("incomplete: Incomplete: proofs: the policy requires completeness")
+    assert "signed with was removed" in accepted.stdout
+
+
+def test_another_logs_key_fails(verify: Verify, anchored: Anchored, key: Path) -> None:
+    """A key that did not sign the checkpoint exits with 1."""
+    outcome = verify(anchored.bundle, "--log-key", key.with_suffix(".pub"))
+    assert (1, True) == (outcome.exit_code, outcome.stderr.startswith("failed: SignatureRefused: note"))
+
+
+def test_a_bad_proof_fails(verify: Verify, anchored: Anchored) -> None:
+    """A proof of something else exits with 1."""
+    change(anchored.bundle, lambda tree: tree["proofs"]["completeness"].update(mapRoot="A" * 43 + "="))
+    outcome = verify(anchored.bundle, "--policy", anchored.policy)
+    assert (1, True) == (outcome.exit_code, outcome.stderr.startswith("failed: ProofRefused: completeness"))
+
+
+def test_what_a_policy_asks_for_exits_with_3(verify: Verify, anchored: Anchored) -> None:
+    """A policy that requires witnesses is not met by the log's word alone."""
+    witness = WitnessKey("w.example", Ed25519Signer(b"\x04" * 32).verifying_key).to_vkey()
+    text = anchored.policy.read_text().replace("quorum none", f"witness w {witness}\nquorum w")
+    anchored.policy.write_text(text)
+    outcome = verify(anchored.bundle, "--policy", anchored.policy)
+    assert (3, True) == (outcome.exit_code, "expected cosignatures of w, found nobody" in outcome.stderr)
+
+
+def test_who_cosigned_and_when_is_told(verify: Verify, anchored: Anchored) -> None:
+    """Witnesses are listed by the policy's names for them, with the times that they tell."""
+    signer = Ed25519Signer(b"\x04" * 32)
+    witness = WitnessKey("w.example", signer.verifying_key).to_vkey()
+    text = anchored.policy.read_text().replace("quorum none", f"witness west {witness}\nquorum west")
+    anchored.policy.write_text(text)
+
+    def cosigned(tree: dict[str, Any]) -> None:
+        proof = tree["proofs"]["completeness"]
+        note = parse_note(proof["checkpoint"].encode())
+        line = cosign(parse_checkpoint(note.text), "w.example", signer, 1_795_230_002)
+        proof["checkpoint"] = format_note(note.with_signatures(line)).decode()
+
+    outcome = verify(change(anchored.bundle, cosigned), "--policy", anchored.policy)
+    lines = outcome.stdout.splitlines()
+    assert "cosigned by    west 2026-11-21T03:00:02Z" in lines
+    assert "newest at      2026-11-21T03:00:02Z" in lines
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "quorum"),
+        ("quorum none\n", "has no bundle-key"),
+        ("quorum none\nhello\n", "trust.txt: line 2"),
+    ],
+)
+def test_a_policy_that_is_none(verify: Verify, anchored: Anchored, text: str, says: str) -> None:
+    """A policy that cannot be read, or brings no key where none is given, exits with 2 and is named."""
+    anchored.policy.write_text(text)
+    outcome = verify(anchored.bundle, "--policy", anchored.policy)
+    assert (2, True) == (outcome.exit_code, says in outcome.stderr)
+
+
+@pytest.mark.parametrize("given", ["nothing", "log+00000000+AYqI", "treasury.key", "whole.json"])
+def test_a_log_key_that_is_none(verify: Verify, anchored: Anchored, given: str) -> None:
+    """What is no public key exits with 2."""
+    outcome = verify(anchored.bundle, "--log-key", given)
+    assert (2, True) == (outcome.exit_code, "--log-key" in outcome.stderr)
+
+
+def test_a_policy_and_a_log_key_exclude_each_other(verify: Verify, anchored: Anchored) -> None:
+    """Nobody has to guess which of the two counts."""
+    given = ("--policy", anchored.policy, "--log-key", anchored.log_key)
+    assert 2 == verify(anchored.bundle, *given).exit_code
+
+
+@pytest.mark.parametrize("module", ["tracebus", "evidence"])
+def test_some_key_is_needed(module: str, anchored: Anchored) -> None:
+    """A log's key verifies no bundle."""
+    command = [sys.executable, "-m", module, "verify", str(anchored.bundle), "--log-key", anchored.log_key]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert (2, True) == (done.returncode, b"--key NAME.pub" in done.stderr)

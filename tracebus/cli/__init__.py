@@ -22,7 +22,7 @@ import click
 from evidence.command import FAILED, OK, UNSETTLED, USAGE, exit_code, guarded
 from evidence.errors import EvidenceError
 from evidence.printable import printable
-from tracebus.errors import AppendUnknown, EventLogUnavailable, TracebusError
+from tracebus.errors import AppendUnknown, EventLogUnavailable, LogTruncated, TracebusError
 
 _COMMANDS: Final = {
     "demo": "see a workflow recorded, exported, verified, and a tampering caught",
@@ -33,8 +33,12 @@ _COMMANDS: Final = {
     "show": "show a workflow as a timeline to read",
     "export": "export one workflow as a signed bundle",
     "verify": "verify a bundle with a public key",
+    "anchor": "sign a checkpoint of a log, and bring it to places outside",
     "fsck": "re-derive every hash of a log, and name the first fault",
+    "log": "checkpoints of a log: make, list, publish; a log that refuses to append",
+    "verify-log": "verify a copy of a log against checkpoints that were kept elsewhere",
     "keygen": "make a key pair",
+    "keys": "list, replace, retire and revoke keys; make a trust policy of them",
     "doctor": "examine the installation",
 }
 
@@ -48,9 +52,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(
-            f"tracebus.cli.{cmd_name}_" if cmd_name == "import" else f"tracebus.cli.{cmd_name}"
-        )
+        name = "import_" if cmd_name == "import" else cmd_name.replace("-", "_")
+        module = import_module(f"tracebus.cli.{name}")
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101 (a mistake in our own table)
         return command
@@ -89,6 +92,8 @@ def _describe(error: BaseException) -> str:
 
 
 def _exit_code(error: BaseException) -> int:
+    if isinstance(error, LogTruncated):
+        return FAILED
     return UNSETTLED if isinstance(error, EventLogUnavailable | AppendUnknown) else exit_code(error)
 
 

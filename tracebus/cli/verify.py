@@ -22,6 +22,10 @@ _COLOURS = {"verified": "green", "incomplete": "yellow", "unverifiable": "yellow
 @click.option(
     "--hmac-secret", metavar="FILE", help="Instead of --key, the secret that you share with the signer."
 )
+@click.option("--policy", metavar="FILE", help="Your trust policy: whose logs, bundles and witnesses.")
+@click.option(
+    "--log-key", metavar="VKEY", help="The log's key, or its file: the bundle must be shown to be whole."
+)
 @click.option("--workflow", metavar="ID", help="The workflow that it must be about.")
 @click.option("--tenant", metavar="T", help="The tenant that it must be of.")
 @click.option("--no-tenant", is_flag=True, help="It must be of no tenant.")
@@ -33,6 +37,8 @@ def command(
     bundle: str,
     key: str | None,
     hmac_secret: str | None,
+    policy: str | None,
+    log_key: str | None,
     workflow: str | None,
     tenant: str | None,
     no_tenant: bool,
@@ -46,23 +52,36 @@ def command(
     BUNDLE is a file, or - for standard input. Say what you expect: a sound bundle of another
     workflow is sound. `python -m evidence verify` does the same, and needs less installed.
 
+    A proof that the bundle is whole, as of a checkpoint of its log, is checked with the log's key. With
+    --log-key there must be one; a policy says what there must be, and has the signer's key, too.
+
     Exit codes
       0  verified, or an outcome that --accept admits
       1  failed: the evidence is bad, or of something else than you expect
       2  malformed: a file cannot be read as what it should be; or wrong usage
-      3  incomplete: a run has not ended; unverifiable: a library that is needed is absent
+      3  incomplete: a run has not ended, or what the policy requires is missing;
+         unverifiable: a library that is needed is absent
 
-    Example:
+    Examples:
       tracebus verify talk-7.json --key treasury.pub --workflow talk-7 --no-tenant
+      tracebus verify talk-7.json --policy trust.txt --workflow talk-7 --no-tenant
     """
-    if (key is None) == (hmac_secret is None):
-        raise click.UsageError("expected one of --key NAME.pub and --hmac-secret FILE")
+    if key is not None and hmac_secret is not None:
+        raise click.UsageError("--key and --hmac-secret exclude each other")
+    if key is None and hmac_secret is None and policy is None:
+        raise click.UsageError(
+            "expected --key NAME.pub, --hmac-secret FILE, or --policy FILE with a bundle-key"
+        )
+    if policy is not None and log_key is not None:
+        raise click.UsageError("--policy and --log-key exclude each other")
     if tenant is not None and no_tenant:
         raise click.UsageError("--tenant and --no-tenant exclude each other")
     request = Request(
         bundle=bundle,
         key=key,
         hmac_secret=hmac_secret,
+        policy=policy,
+        log_key=log_key,
         workflow=workflow,
         tenant=None if no_tenant else ANY_TENANT if tenant is None else tenant,
         log_origin=log_origin,
