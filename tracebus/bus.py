@@ -22,6 +22,8 @@ import anyio
 import anyio.to_thread
 
 from tracebus.alarm import OnAlarm, log_alarm
+from tracebus.anchor.schedule import Anchoring
+from tracebus.confirmation import Confirmation
 from tracebus.delivery import Delivery, DeliveryStatus
 from tracebus.drafting import HeaderArguments, draft_event, draft_start
 from tracebus.errors import BusClosed, RunClosed, UnknownRun
@@ -57,7 +59,10 @@ class TraceEventBus:
         fail_open: The event types that go unrecorded, instead of raising, when the log cannot be
             written (ADR 0010). ``()`` has all raise.
         on_alarm: Called, in the writer's thread, when the log fails or recovers and when a sink
-            drops events; it may not block. Alarms are logged unless it is given.
+            drops events, and in another one when anchoring fails; it may not block. Alarms are logged
+            unless it is given.
+        anchoring: When the log's checkpoints are signed and brought to anchors, beside all this; never
+            unless given.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class TraceEventBus:
         drain_timeout: float = 10.0,
         fail_open: Collection[str] = FAIL_OPEN,
         on_alarm: OnAlarm = log_alarm,
+        anchoring: Anchoring | None = None,
     ) -> None:
         if isinstance(log, str | os.PathLike):
             raise TypeError(f"log: expected an event log, such as SqliteEventLog({os.fspath(log)!r})")
@@ -80,6 +86,7 @@ class TraceEventBus:
         self._drain_timeout = drain_timeout
         self._fail_open = frozenset(fail_open)
         self._on_alarm = on_alarm
+        self._anchoring = anchoring
         self._deliveries: tuple[Delivery, ...] = ()
         self._attended: tuple[Delivery, ...] = ()
         self._open_writer: Writer | None = None
@@ -102,10 +109,14 @@ class TraceEventBus:
             self._attended = tuple(each for each in self._deliveries if each.subscription.is_attended)
             for delivery in self._deliveries:
                 await delivery.start()
+            if self._anchoring is not None:
+                anchoring = self._anchoring.beside(self.log, self._on_alarm, self._drain_timeout)
+                await stack.enter_async_context(anchoring)
+            stack.push_async_callback(self._close_sinks, writer)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             for delivery in self._deliveries:
                 tasks.start_soon(delivery.run, name=f"tracebus sink {delivery.sink.name}")
-            stack.push_async_callback(self._stop, tasks, writer)
+            stack.push_async_callback(self._stop, writer)
             self._exit = stack.pop_all()
         self._open_writer = writer
         return self
@@ -127,17 +138,25 @@ class TraceEventBus:
         # What was raised inside is not shown to the task group, which would wrap it into a group.
         await self._exit.aclose()
 
-    async def _stop(self, tasks: anyio.abc.TaskGroup, writer: Writer) -> None:
-        """Append what is queued, deliver what is stored, store the cursors, end the thread."""
+    async def _stop(self, writer: Writer) -> None:
+        """Append what is queued, deliver what is stored, and have the tasks of the sinks end."""
         self._open_writer = None
+        try:
+            with anyio.CancelScope(shield=True):
+                # A limiter of its own: publishers that wait for a sink may hold all other threads.
+                await anyio.to_thread.run_sync(writer.flush, limiter=anyio.CapacityLimiter(1))
+                with anyio.move_on_after(self._drain_timeout):
+                    await self._drain()
+        finally:
+            for delivery in self._deliveries:
+                delivery.cancel()
+
+    async def _close_sinks(self, writer: Writer) -> None:
+        """Store the cursors, end the writer's thread, close the sinks, of which none is writing any more."""
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(writer.flush)
-            with anyio.move_on_after(self._drain_timeout):
-                await self._drain()
-            tasks.cancel_scope.cancel()
             for delivery in self._deliveries:
                 delivery.stop()
-            await anyio.to_thread.run_sync(writer.close)
+            await anyio.to_thread.run_sync(writer.close, limiter=anyio.CapacityLimiter(1))
             for delivery in self._deliveries:
                 with anyio.move_on_after(self._drain_timeout):
                     await delivery.aclose()
@@ -167,12 +186,11 @@ class TraceEventBus:
         """What the bus has done since it was opened, and how it is doing; cheap enough to poll."""
         counts = self._counts
         return Metrics(
-            published=counts.submitted,
             committed=counts.committed,
             refused=counts.refused,
             unrecorded=counts.unrecorded,
             withdrawn=counts.withdrawn,
-            queue_depth=counts.waiting,
+            published=counts.submitted,  # read last of these: no more was settled than was published
             batches=counts.batches,
             last_batch=counts.last_batch,
             largest_batch=counts.largest_batch,
@@ -237,13 +255,30 @@ class TraceEventBus:
 
     async def _append(self, drafts: list[Draft], run: Run) -> list[AnyEvent]:
         """Append a group, and wait for the sinks that publish has to wait for."""
-        writer = self._writer
-        for delivery in self._attended:
-            delivery.admit(blocking=False)
-        events = await writer.append(drafts, run.note)
-        for delivery in self._attended:
-            await delivery.confirm(events)
+        writer, confirmations = self._writer, self._admit(blocking=False)
+        try:
+            events = await writer.append(drafts, run.note, confirmations)
+            for confirmation in confirmations:
+                await confirmation.wait()
+        finally:
+            for confirmation in confirmations:
+                confirmation.forget()
         return events
+
+    def _append_sync(self, drafts: list[Draft], run: Run) -> list[AnyEvent]:
+        """Do as `_append` in a thread, blocking it."""
+        writer, confirmations = self._writer, self._admit(blocking=True)
+        try:
+            events = writer.append_sync(drafts, run.note, confirmations)
+            for confirmation in confirmations:
+                confirmation.wait_sync()
+        finally:
+            for confirmation in confirmations:
+                confirmation.forget()
+        return events
+
+    def _admit(self, *, blocking: bool) -> list[Confirmation]:
+        return [delivery.admit(blocking=blocking) for delivery in self._attended]
 
     @overload
     def publish_sync(
@@ -273,13 +308,8 @@ class TraceEventBus:
         In an event loop's own thread this stops the loop for as long: there, prefer `publish`.
         """
         run, draft = draft_event(payload, type, run, **header)
-        writer = self._writer
-        for delivery in self._attended:
-            delivery.admit(blocking=True)
-        events = writer.append_sync([draft], run.note)
-        for delivery in self._attended:
-            delivery.confirm_sync(events)
-        return events[0]
+        (event,) = self._append_sync([draft], run)
+        return event
 
     async def publish_many(
         self,

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,12 +21,14 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from tracebus.errors import SinkOverflow, SinkRejected, SinkUnavailable, SinkUnconfirmed
+from tracebus.confirmation import Confirmation, Confirmations
+from tracebus.errors import EventLogUnavailable, SinkOverflow, SinkRejected, SinkUnavailable
 from tracebus.eventlog.base import AnyEvent, CursorStore, EventLog, EventQuery
+from tracebus.gate import LoopWaker
 from tracebus.overflow import Dropped
 from tracebus.subscription import Subscription
-from tracebus.upkeep import log_run
-from tracebus.writer import Gate, LoopWaker, Writer
+from tracebus.upkeep import LOG_WORKFLOW, log_run
+from tracebus.writer import Writer
 
 BATCH_EVENTS: Final = 256
 _SAVE_EVERY: Final = 4096
@@ -59,17 +60,6 @@ class DeliveryStatus:
     last_error: str | None
 
 
-class _Confirmation:
-    """A publisher's wait for a sink to reach a position; `refusal` says why it never will."""
-
-    __slots__ = ("gate", "position", "refusal")
-
-    def __init__(self, position: int) -> None:
-        self.position = position
-        self.gate = Gate()
-        self.refusal: str | None = None
-
-
 class Delivery:
     """Brings events to one sink, in order, at least once.
 
@@ -92,15 +82,16 @@ class Delivery:
         self._rejected = 0
         self._failures = 0
         self._last_error: str | None = None
+        self._reached: str | None = None  # the time of the event at the position, where it is known
         self._dropped = Dropped(subscription)
-        self._confirmations: list[_Confirmation] = []
-        self._lock = threading.Lock()  # of what publishers wait for
+        self._confirmations = Confirmations(subscription, lambda: self._last_error)
         self._wake = anyio.Event()
         self._waker = LoopWaker()
         self._loop_thread = threading.get_ident()
+        self._reader = anyio.CapacityLimiter(1)  # publishers may hold all threads of the default one
+        self._scope = anyio.CancelScope(shield=True)
         self._closing = False
         self._drained = anyio.Event()
-        self._stopped = False
 
     @property
     def status(self) -> DeliveryStatus:
@@ -122,8 +113,8 @@ class Delivery:
 
     # For publishers
 
-    def admit(self, *, blocking: bool) -> None:
-        """Check, before an append, that the subscription lets it happen.
+    def admit(self, *, blocking: bool) -> Confirmation:
+        """Check, before an append, that the subscription lets it happen; return what to wait for after it.
 
         Raises:
             SinkOverflow: The sink is behind, and its subscription says ``error``.
@@ -138,76 +129,14 @@ class Delivery:
                 f"publish_sync in the bus' own thread would keep sink {self.sink.name} from being written, "
                 "which it has to wait for; await publish instead"
             )
-
-    async def confirm(self, events: Sequence[AnyEvent]) -> None:
-        """Wait, after an append, for what the subscription says: the sink's confirmation, or its room.
-
-        Raises:
-            SinkUnconfirmed: A required sink has rejected an event, or not confirmed it in time.
-        """
-        confirmation = self._expect(events)
-        if confirmation is None:
-            return
-        entry = confirmation.gate.entry()
-        seconds = self.subscription.confirm_seconds if self.subscription.required else None
-        with anyio.move_on_after(seconds):
-            await entry.wait()
-        self._check(confirmation, events, is_open=entry.is_set())
-
-    def confirm_sync(self, events: Sequence[AnyEvent]) -> None:
-        """Do as `confirm` in a thread, blocking it."""
-        confirmation = self._expect(events)
-        if confirmation is not None:
-            seconds = self.subscription.confirm_seconds if self.subscription.required else None
-            is_open = confirmation.gate.wait(seconds)
-            self._check(confirmation, events, is_open=is_open)
-
-    def _expect(self, events: Sequence[AnyEvent]) -> _Confirmation | None:
-        """Return what a publisher of these events has to wait for, if it has to."""
-        position = max((event.position or 0 for event in events), default=0)
-        if not self.subscription.required:
-            position -= self.subscription.buffer_events
-        with self._lock:
-            if position <= self._position:
-                return None
-            confirmation = _Confirmation(position)
-            if self._stopped:
-                confirmation.refusal = _CLOSED
-                confirmation.gate.open()
-            else:
-                self._confirmations.append(confirmation)
-        return confirmation
-
-    def _check(self, confirmation: _Confirmation, events: Sequence[AnyEvent], *, is_open: bool) -> None:
-        if not self.subscription.required:
-            return
-        refusal = confirmation.refusal
-        if not is_open:
-            refusal = f"not confirmed in {self.subscription.confirm_seconds} s"
-            if self._last_error is not None:
-                refusal += f"; last error: {self._last_error}"
-        if refusal is not None:
-            raise SinkUnconfirmed(self.sink.name, tuple(event.id for event in events), refusal)
-
-    def _release(self, refusal: str | None = None, *, all_of_them: bool = False) -> None:
-        """Let publishers go on whose position is reached."""
-        with self._lock:
-            reached = [
-                waiting
-                for waiting in self._confirmations
-                if all_of_them or waiting.position <= self._position
-            ]
-            self._confirmations = [waiting for waiting in self._confirmations if waiting not in reached]
-            for waiting in reached:
-                waiting.refusal = refusal
-                waiting.gate.open()
+        return Confirmation(self._confirmations)
 
     # For the bus
 
     async def start(self) -> None:
         """Find where to begin: a durable sink at its cursor, another one at the end of the log."""
         self._position, self._stored = await anyio.to_thread.run_sync(self._find_start)
-        self._saved = self._position
+        self._saved = self._confirmations.position = self._position
 
     def _find_start(self) -> tuple[int, int]:
         end = self._log.last_position()
@@ -218,17 +147,18 @@ class Delivery:
 
     def offer(self, events: list[AnyEvent]) -> None:
         """Take note of new events; called from the writer's thread, and never blocks."""
-        if not events:
+        first = self._stored + 1
+        new = [event for event in events if (event.position or 0) >= first]  # others are repeats
+        if not new:
             return
-        newest = max(event.position or 0 for event in events)
-        if newest > self._stored:
-            self._dropped.note_offer(self._stored + 1, newest, self._lag)
-            self._stored = newest
-        if len(self._buffer) + len(events) <= self.subscription.buffer_events:
-            self._buffer.extend(event.copy() for event in events)
-        self._waker.call_soon(self._notify)
+        self._stored = max(event.position or 0 for event in new)
+        if len(self._buffer) + len(new) <= self.subscription.buffer_events:
+            self._buffer.extend(event.copy() for event in new)
+        is_upkeep = all(event.workflow_id == LOG_WORKFLOW for event in new)
+        self._waker.call_soon(self._note_offer, first, self._stored, is_upkeep)
 
-    def _notify(self) -> None:
+    def _note_offer(self, first: int, last: int, is_upkeep: bool) -> None:
+        self._dropped.note_offer(first, last, self._position, is_upkeep=is_upkeep)
         self._wake.set()
 
     async def drain(self) -> None:
@@ -241,7 +171,12 @@ class Delivery:
         await self._drained.wait()
 
     async def run(self) -> None:
-        """Deliver until closed. Neither the sink nor the log can end it by failing."""
+        """Deliver until drained or cancelled by `cancel`: a cancellation around the bus lets it go on."""
+        with self._scope:
+            await self._deliver()
+
+    async def _deliver(self) -> None:
+        """Deliver until drained. Neither the sink nor the log can end it by failing."""
         while True:
             try:
                 batch = await self._next_batch()
@@ -258,10 +193,13 @@ class Delivery:
             else:
                 await self._idle()
 
+    def cancel(self) -> None:
+        """Have `run` end, whatever is left."""
+        self._scope.cancel()
+
     def stop(self) -> None:
         """Store how far the sink has come, and let go who still waits for it; `run` has ended."""
-        self._stopped = True
-        self._release(_CLOSED, all_of_them=True)
+        self._confirmations.close(_CLOSED)
         self._record_drops(is_last=True)
         self.save_cursor()
 
@@ -286,53 +224,56 @@ class Delivery:
         """Return the events behind the position: from the buffer where it continues, else read."""
         self._skip()
         while self._buffer and (self._buffer[0].position or 0) <= self._position:
-            self._buffer.popleft()  # it came by the log already, or is a repeated publish
+            self._buffer.popleft()  # it came by the log already
+        size = self._dropped.room(self._position, BATCH_EVENTS)
         if self._buffer and self._buffer[0].position == self._position + 1:
-            return self._take_buffered()
+            return self._take_buffered(size)
         if self._position < self._stored:
-            batch = await anyio.to_thread.run_sync(self._read)
-            if batch:
-                return batch
-            self._advance(self._stored)
+            return await anyio.to_thread.run_sync(self._read, size, limiter=self._reader)
         return []
 
     def _skip(self) -> None:
         """Drop what the subscription says to drop; record it once the sink is back within its buffer."""
-        position = self._dropped.skip(self._position, self._stored)
+        position = self._dropped.skip(self._position, self._stored, self._reached)
         if position > self._position:
             self._advance(position)
         self._record_drops()
 
     def _record_drops(self, *, is_last: bool = False) -> None:
-        if self._dropped.has_begun:
-            self._writer.alarm(self._dropped.alarm())
+        if alarm := self._dropped.take_alarm():
+            self._writer.alarm(alarm)
         if is_last or self._lag <= self.subscription.buffer_events // 2:
-            gap = self._dropped.take_gap()
+            gap = self._dropped.take_gap(is_last=is_last)
             if gap is not None:
                 self._writer.append_later(log_run(gap))
 
-    def _take_buffered(self) -> list[AnyEvent]:
+    def _take_buffered(self, size: int) -> list[AnyEvent]:
         batch: list[AnyEvent] = []
-        expected, size = self._position + 1, self._dropped.room(self._position, BATCH_EVENTS)
+        expected = self._position + 1
         while self._buffer and len(batch) < size and self._buffer[0].position == expected:
             batch.append(self._buffer.popleft())
             expected += 1
         return batch
 
-    def _read(self) -> list[AnyEvent]:
-        size = self._dropped.room(self._position, BATCH_EVENTS)
-        return list(self._log.query(EventQuery(after=self._position, limit=size)))
+    def _read(self, size: int) -> list[AnyEvent]:
+        """Read what was offered; what the log has beyond that, publishers may not have begun to wait for."""
+        stored = self._stored
+        events = self._log.query(EventQuery(after=self._position, limit=size))
+        offered = [event for event in events if (event.position or 0) <= stored]
+        if not offered:
+            raise EventLogUnavailable(
+                f"events up to {stored} are stored, but none is read after {self._position}"
+            )
+        return offered
 
     async def _write(self, batch: list[AnyEvent]) -> None:
         """Offer a batch until the sink takes or rejects it; wait longer after each failure."""
-        pause, refusal = _FIRST_RETRY, None
+        pause = _FIRST_RETRY
         while True:
             try:
                 await self._offer_to_sink(batch)
             except SinkRejected as error:
-                self._rejected += len(batch)
-                self._last_error = refusal = f"rejected: {error}"
-                _logger.error("sink %s rejected %d events: %s", self.sink.name, len(batch), error)
+                self._note_rejected(batch, error)
                 break
             except Exception as error:
                 self._note_failure(error)
@@ -342,18 +283,25 @@ class Delivery:
             else:
                 self._confirmed += len(batch)
                 break
-        self._advance(batch[-1].position or self._position, refusal)
+        self._reached = batch[-1].timestamp
+        self._advance(batch[-1].position or self._position)
         if self._position - self._saved >= _SAVE_EVERY:
             self.save_cursor()
+
+    def _note_rejected(self, batch: list[AnyEvent], error: SinkRejected) -> None:
+        self._rejected += len(batch)
+        self._last_error = f"rejected: {error}"
+        _logger.error("sink %s rejected %d events: %s", self.sink.name, len(batch), error)
+        first, last = batch[0].position or 0, batch[-1].position or 0
+        self._confirmations.refuse(first, last, self._last_error)
 
     def _note_failure(self, error: Exception) -> None:
         self._failures += 1
         self._last_error = repr(error)
 
-    def _advance(self, position: int, refusal: str | None = None) -> None:
+    def _advance(self, position: int) -> None:
         self._position = position
-        if self._confirmations:
-            self._release(refusal)
+        self._confirmations.reach(position)
 
     async def _offer_to_sink(self, batch: list[AnyEvent]) -> None:
         try:

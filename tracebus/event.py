@@ -277,7 +277,7 @@ class UnrecordedEvent(TraceEvent[P_co]):
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotRecorded(f"{self.type} of run {self.run_id}: the log could not be written; check .recorded")
 
-    id = seq = timestamp = log = content_hash = event_hash = header = property(_refuse)
+    id = seq = timestamp = log = content_hash = parent_hash = event_hash = header = property(_refuse)
     to_wire = member_digest = _refuse
 
     def copy(self) -> UnrecordedEvent[P_co]:

@@ -43,7 +43,10 @@ LOG_FAILURES: Final = (EventLogUnavailable, EventLogRefused, AppendUnknown)
 class _Loss:
     """What was lost of one run."""
 
-    draft: Draft
+    run_id: str
+    workflow_id: str
+    tenant_id: str | None
+    agent_id: str | None
     reason: str
     since: str
     types: Counter[str] = field(default_factory=Counter)
@@ -51,7 +54,7 @@ class _Loss:
 
     def gap(self, until: str) -> list[Draft]:
         """Return the group that records the loss."""
-        where = f" in run {self.draft.run_id}" if self.is_elsewhere else ""
+        where = f" in run {self.run_id}" if self.is_elsewhere else ""
         gap = RecordingGap(
             reason=f"{self.reason}: lost{where}, or not known to be recorded",
             count=self.types.total(),
@@ -62,16 +65,14 @@ class _Loss:
         )
         if self.is_elsewhere:
             return log_run(gap)
-        draft = self.draft
-        return [
-            Draft(
-                run_id=draft.run_id,
-                workflow_id=draft.workflow_id,
-                tenant_id=draft.tenant_id,
-                agent_id=draft.agent_id,
-                committed=commit(gap),
-            )
-        ]
+        draft = Draft(
+            run_id=self.run_id,
+            workflow_id=self.workflow_id,
+            tenant_id=self.tenant_id,
+            agent_id=self.agent_id,
+            committed=commit(gap),
+        )
+        return [draft]
 
 
 class Losses:
@@ -86,7 +87,13 @@ class Losses:
         self._fail_open = frozenset(fail_open)
         self._clock = clock
         self._by_run: dict[str, _Loss] = {}
+        self._upkeep: dict[str, Sequence[Draft]] = {}
         self._total = 0
+
+    @property
+    def count(self) -> int:
+        """How many events were lost of which no gap tells yet."""
+        return sum(loss.types.total() for loss in self._by_run.values())
 
     def may_lose(self, drafts: Sequence[Draft], error: Exception) -> bool:
         """Tell whether a group that was not stored for this reason fails open."""
@@ -98,14 +105,22 @@ class Losses:
         """Take note of a group that was lost; return what its publisher gets."""
         now = format_timestamp(self._clock())
         for draft in drafts:
-            loss = self._by_run.setdefault(draft.run_id, _Loss(draft, type(error).__name__, now))
+            loss = self._by_run.get(draft.run_id)
+            if loss is None:
+                place = (draft.run_id, draft.workflow_id, draft.tenant_id, draft.agent_id)
+                loss = self._by_run[draft.run_id] = _Loss(*place, type(error).__name__, now)
             loss.types[draft.committed.type] += 1
             self._total += 1
         return [_unrecorded(draft) for draft in drafts]
 
-    def gaps(self) -> dict[str, list[Draft]]:
-        """Return, for each run that lost events, the group that records it."""
-        return {run_id: loss.gap(format_timestamp(self._clock())) for run_id, loss in self._by_run.items()}
+    def keep(self, drafts: Sequence[Draft]) -> None:
+        """Keep a run of the log's own workflow until the log takes it."""
+        self._upkeep[drafts[0].run_id] = drafts
+
+    def gaps(self) -> dict[str, Sequence[Draft]]:
+        """Return, for each run that lost events, the group that records it; and what was kept."""
+        until = format_timestamp(self._clock())
+        return {run_id: loss.gap(until) for run_id, loss in self._by_run.items()} | self._upkeep
 
     def note(self, run_id: str, outcome: list[AnyEvent] | Exception) -> None:
         """Take note of what became of a run's gap.
@@ -113,10 +128,12 @@ class Losses:
         A run that takes no event any more, having been closed elsewhere, has it recorded in the log's own
         workflow.
         """
+        if isinstance(outcome, LOG_FAILURES) or self._upkeep.pop(run_id, None) is not None:
+            return
         loss = self._by_run[run_id]
         if isinstance(outcome, list) or loss.is_elsewhere:
             del self._by_run[run_id]
-        elif not isinstance(outcome, LOG_FAILURES):
+        else:
             loss.is_elsewhere = True
 
     def take_total(self) -> int:

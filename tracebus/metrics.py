@@ -14,7 +14,8 @@ class Metrics:
     ``published`` were given to it; of these ``committed`` are in the log (repeats by key included),
     ``refused`` raised, ``unrecorded`` failed open, ``withdrawn`` were cancelled before they were appended,
     and ``queue_depth`` are waiting. A batch is what was appended with one sync: ``batches`` so far, the
-    last and the largest of ``last_batch`` and ``largest_batch`` events.
+    last and the largest of ``last_batch`` and ``largest_batch`` events. What the bus records itself, such
+    as gaps, is not counted.
     """
 
     published: int
@@ -22,8 +23,12 @@ class Metrics:
     refused: int
     unrecorded: int
     withdrawn: int
-    queue_depth: int
     batches: int
     last_batch: int
     largest_batch: int
     sinks: tuple[DeliveryStatus, ...]
+
+    @property
+    def queue_depth(self) -> int:
+        """How many events are waiting to be appended, or being appended."""
+        return self.published - self.committed - self.refused - self.unrecorded - self.withdrawn

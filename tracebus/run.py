@@ -106,18 +106,27 @@ class Run:
         self._turns += 1
         turn_id = turn_id or f"t{self._turns}"
         with bound(self, turn_id):
-            outcome: Literal["completed", "failed", "cancelled"] = "failed"
             try:
                 await self._bus.publish(TurnStarted())
                 yield turn_id
-                outcome = "completed"
-            except anyio.get_cancelled_exc_class():
-                outcome = "cancelled"
+                with anyio.CancelScope(shield=True):
+                    await self._bus.publish(TurnCompleted(outcome="completed"))
+            except BaseException as error:
+                await self._end_turn_after(turn_id, error)
                 raise
-            finally:
-                if turn_id in self._open_turns and (not self._ended or outcome == "completed"):
-                    with anyio.CancelScope(shield=True):
-                        await self._bus.publish(TurnCompleted(outcome=outcome))
+
+    async def _end_turn_after(self, turn_id: str, error: BaseException) -> None:
+        """Publish the end of a turn that an exception makes; it stays the exception that is raised."""
+        if self._ended or turn_id not in self._open_turns:
+            return
+        cancelled = isinstance(error, anyio.get_cancelled_exc_class())
+        with anyio.move_on_after(FINISH_SECONDS, shield=True) as scope:
+            try:
+                await self._bus.publish(TurnCompleted(outcome="cancelled" if cancelled else "failed"))
+            except Exception as ending:
+                error.add_note(f"turn {turn_id} has no end: {ending!r}")
+        if scope.cancelled_caught:
+            error.add_note(f"turn {turn_id}: its end was not confirmed in {FINISH_SECONDS} s")
 
     async def suspend(
         self, reason: str, *, expires_at: str | None = None, request_id: str | None = None

@@ -19,15 +19,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
-from typing import Any, Final
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Final
 
 import anyio
-import anyio.lowlevel
 
 from tracebus.alarm import Alarm, OnAlarm, log_alarm
+from tracebus.confirmation import Confirmation
 from tracebus.errors import AppendUnknown, BusClosed
 from tracebus.eventlog.base import AnyEvent, Draft, EventLog
+from tracebus.gate import Gate
 from tracebus.losses import LOG_FAILURES, Losses
 
 _logger = logging.getLogger("tracebus.writer")
@@ -36,38 +38,32 @@ MAX_BATCH: Final = 1024
 """The most events that are appended in one batch."""
 
 
-class LoopWaker:
-    """Calls functions in an event loop from other threads, without waiting for them.
+class Ticket:
+    """Drafts on their way into the log, and what became of them.
 
-    `anyio.from_thread` waits for what it calls; the writer must not, for the loop's own thread may be
-    waiting for the writer.
+    `confirmations` are what their publisher waits for next, `size` is how many events are counted as
+    published. Nobody published, and nobody waits for, a ticket that is `unattended`.
     """
 
-    def __init__(self) -> None:
-        self.loop: Any = anyio.lowlevel.current_token().native_token
+    __slots__ = ("confirmations", "drafts", "outcome", "size", "unattended")
 
-    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
-        """Have the loop call a function soon; a loop that has ended calls nothing."""
-        call = getattr(self.loop, "call_soon_threadsafe", None) or self.loop.run_sync_soon
-        with suppress(RuntimeError):  # asyncio's closed loop; trio.RunFinishedError is one, too
-            call(function, *args)
-
-
-class Ticket:
-    """Drafts on their way into the log, and what became of them."""
-
-    __slots__ = ("drafts", "outcome", "unattended")
-
-    def __init__(self, drafts: Sequence[Draft], *, unattended: bool = False) -> None:
+    def __init__(
+        self,
+        drafts: Sequence[Draft],
+        confirmations: Sequence[Confirmation] = (),
+        *,
+        unattended: bool = False,
+    ) -> None:
         self.drafts = drafts
+        self.size = 0 if unattended else len(drafts)
+        self.confirmations = confirmations
         self.unattended = unattended
-        self.outcome: list[AnyEvent] | Exception = BusClosed()
+        self.outcome: list[AnyEvent] | Exception = AppendUnknown("the writer failed")
 
     def result(self) -> list[AnyEvent]:
         """Return the events, or raise what went wrong."""
         if isinstance(self.outcome, Exception):
-            # Several publishers may share one outcome; each raises an exception of its own.
-            raise copy.copy(self.outcome) from self.outcome
+            raise _another(self.outcome) from self.outcome
         return self.outcome
 
     def note_each(self, note: Callable[[AnyEvent], object]) -> list[AnyEvent]:
@@ -76,39 +72,6 @@ class Ticket:
         for event in events:
             note(event)
         return events
-
-
-class Gate:
-    """Opens once; tasks of any event loop, and threads, wait for it.
-
-    All tasks of one event loop wait for one event, and all threads for another.
-    """
-
-    __slots__ = ("_entries", "_opened")
-
-    def __init__(self) -> None:
-        self._entries: dict[object, tuple[LoopWaker, anyio.Event]] = {}
-        self._opened = threading.Event()
-
-    def entry(self) -> anyio.Event:
-        """Return the event that is set in this task's loop when the gate opens."""
-        waker = LoopWaker()
-        _, entry = self._entries.get(waker.loop) or self._entries.setdefault(
-            waker.loop, (waker, anyio.Event())
-        )
-        if self._opened.is_set():  # it may have opened before it saw this entry
-            entry.set()
-        return entry
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Block this thread until the gate is open; return False if it is not after so long."""
-        return self._opened.wait(seconds)
-
-    def open(self) -> None:
-        """Let all pass: threads at once, tasks by one call to each event loop."""
-        self._opened.set()
-        for waker, entry in list(self._entries.values()):
-            waker.call_soon(entry.set)
 
 
 class _Batch:
@@ -151,10 +114,7 @@ class _Batch:
 
 @dataclass(slots=True)
 class Counts:
-    """What a writer has done so far, in events.
-
-    `submitted` = `committed` + `refused` + `unrecorded` + `withdrawn` + those that are waiting.
-    """
+    """What a writer has done so far, in publishers' events (`Metrics`)."""
 
     submitted: int = 0
     committed: int = 0
@@ -164,11 +124,6 @@ class Counts:
     batches: int = 0
     last_batch: int = 0
     largest_batch: int = 0
-
-    @property
-    def waiting(self) -> int:
-        """How many are in the queue, or being appended."""
-        return self.submitted - self.committed - self.refused - self.unrecorded - self.withdrawn
 
 
 class Writer:
@@ -196,32 +151,39 @@ class Writer:
         self._failing = False
         self.counts = Counts()
         self._queue: SimpleQueue[_Batch | Callable[[], object] | None] = SimpleQueue()
-        self._lock = threading.RLock()  # a signal's handler may publish while its thread is here
-        self._filling: _Batch | None = None  # the last one in the queue
+        self._filling: _Batch | None = None  # one in the queue
         self._process = os.getpid()
-        self._closed = False
-        self._flushed = False
+        self._is_closing = False  # publishers are refused
+        self._is_stopped = False  # everybody is refused
+        self._is_sealed = False  # so says the thread itself to those whom that did not reach
+        self._has_ended = False
         self._thread = threading.Thread(target=self._run, name="tracebus-writer", daemon=True)
         self._thread.start()
 
-    async def append(self, drafts: Sequence[Draft], note: Callable[[AnyEvent], object]) -> list[AnyEvent]:
+    async def append(
+        self,
+        drafts: Sequence[Draft],
+        note: Callable[[AnyEvent], object],
+        confirmations: Sequence[Confirmation] = (),
+    ) -> list[AnyEvent]:
         """Append drafts as one group, from a task; return the sealed events once they are durable.
 
         Cancelled before the writer took them, nothing is appended; cancelled later, it waits for the
         outcome first, and the events are in the log. `note` is called with each event in either case.
+        Confirmations begin to wait once the events are stored, and before a sink has them.
 
         Raises:
             PublishError, EvidenceError: The group was refused; nothing of it is in the log.
             AppendUnknown: It cannot be told whether it is in the log.
         """
-        ticket = Ticket(drafts)
+        ticket = Ticket(drafts, confirmations)
         batch = self._join(ticket)
         settled = batch.settled.entry()
         try:
             await settled.wait()
         except anyio.get_cancelled_exc_class():
             if batch.withdraw(ticket):
-                self._note_withdrawn(len(drafts))
+                self.counts.withdrawn += ticket.size
             else:
                 with anyio.CancelScope(shield=True):
                     await settled.wait()
@@ -230,44 +192,48 @@ class Writer:
             raise
         return ticket.note_each(note)
 
-    def append_sync(self, drafts: Sequence[Draft], note: Callable[[AnyEvent], object]) -> list[AnyEvent]:
+    def append_sync(
+        self,
+        drafts: Sequence[Draft],
+        note: Callable[[AnyEvent], object],
+        confirmations: Sequence[Confirmation] = (),
+    ) -> list[AnyEvent]:
         """Do as `append` from any thread, blocking it."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("publish_sync in the writer's own thread would wait for itself")
-        ticket = Ticket(drafts)
+        ticket = Ticket(drafts, confirmations)
         self._join(ticket).settled.wait()
         return ticket.note_each(note)
 
     def append_later(self, drafts: Sequence[Draft]) -> None:
-        """Have drafts appended as one group, and wait for nothing; that it was refused is logged."""
+        """Have a run of the log's own workflow appended, and wait for nothing.
+
+        Where the log fails, it is appended later; that it was refused is logged.
+        """
         self._join(Ticket(drafts, unattended=True))
 
     def alarm(self, alarm: Alarm) -> None:
         """Have the writer's thread raise an alarm."""
-        self.call(lambda: self._on_alarm(alarm))
+        self.call(partial(self._on_alarm, alarm))
 
     def call(self, function: Callable[[], object]) -> None:
         """Have the writer's thread call a function between two batches, after what is queued."""
         self._check_process()
-        with self._lock:
-            if self._closed:
-                raise BusClosed
-            self._enqueue(function)
+        if self._is_stopped:
+            raise BusClosed
+        self._enqueue(function)
 
     def stop(self) -> None:
         """Refuse further tickets, and have the thread end when those that are queued are appended."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._enqueue(None)
+        if not self._is_stopped:
+            self._is_closing = self._is_stopped = True
+            self._enqueue(None)
 
     def flush(self) -> None:
-        """Refuse further tickets, append those that are queued, record what was lost. Blocks until then."""
+        """Refuse publishers, append what they have queued, record what was lost. Blocks until then."""
         done = threading.Event()
-        with self._lock:
-            self._flushed = True
-            self._enqueue(_Batch())
-            self._enqueue(done.set)
+        self._is_closing = True
+        self._enqueue(partial(self._seal, done))
         done.wait()
 
     def close(self) -> None:
@@ -276,51 +242,79 @@ class Writer:
         self._thread.join()
 
     def _check_process(self) -> None:
-        """Check that this is no fork, where the thread is missing and the lock may be held for ever."""
+        """Check that this is no fork, where the thread is missing."""
         if os.getpid() != self._process:
             raise BusClosed
 
-    def _enqueue(self, item: _Batch | Callable[[], object] | None) -> None:
+    def _enqueue(self, item: Callable[[], object] | None) -> None:
         self._filling = None
         self._queue.put(item)
 
     def _join(self, ticket: Ticket) -> _Batch:
-        """Put a ticket into the batch that is filling, and return that."""
-        self._check_process()
-        with self._lock:
-            if self._closed or (self._flushed and not ticket.unattended):
-                raise BusClosed
-            self.counts.submitted += len(ticket.drafts)
-            batch = self._filling
-            if batch is None or batch.size >= MAX_BATCH or not batch.join(ticket):
-                batch = self._filling = _Batch()
-                batch.join(ticket)
-                self._queue.put(batch)
-            return batch
+        """Put a ticket into the batch that is filling, and return that.
 
-    def _note_withdrawn(self, events: int) -> None:
-        with self._lock:
-            self.counts.withdrawn += events
+        It takes no lock, for a handler of signals may come here at any line, and wait then for a sink whose
+        event loop publishes as well. So what is found filling has to be in the queue already, and whoever
+        comes too late has to notice it. Counting is safe, as `+=` calls nothing.
+        """
+        self._check_process()
+        if self._is_stopped or (self._is_closing and not ticket.unattended):
+            raise BusClosed
+        self.counts.submitted += ticket.size
+        batch = self._filling
+        if batch is None or batch.size >= MAX_BATCH or not batch.join(ticket):
+            batch = _Batch()
+            batch.join(ticket)
+            self._queue.put(batch)
+            self._filling = batch
+        if self._has_ended and batch.withdraw(ticket):
+            self.counts.withdrawn += ticket.size
+            raise BusClosed
+        return batch
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            if isinstance(item, _Batch):
-                self._append(item, item.take())
-            else:
-                _call(item)
+            self._do(item)
+        self._is_sealed = self._has_ended = True
+        with suppress(Empty):
+            while True:
+                self._do(self._queue.get_nowait())
+        if lost := self._losses.count:
+            _logger.error("%d events were lost, and the log could not be written to record it", lost)
 
-    def _append(self, batch: _Batch, tickets: list[Ticket]) -> None:
-        """Append a batch and wake who waits, whatever happens: the thread must go on."""
+    def _do(self, item: _Batch | Callable[[], object] | None) -> None:
+        if item is not None:
+            _call(partial(self._append, item) if isinstance(item, _Batch) else item)
+
+    def _seal(self, done: threading.Event) -> None:
+        try:
+            self._record_losses()
+        finally:
+            self._is_sealed = True
+            done.set()
+
+    def _append(self, batch: _Batch) -> None:
+        """Append a batch and wake who waits, whatever happens."""
         try:
             failure = self._record_losses()
+            tickets = self._admit(batch.take())
             if tickets:
                 groups = [ticket.drafts for ticket in tickets]
                 outcomes = self._outcomes(groups) if failure is None else _all(failure, groups)
                 for ticket, outcome in zip(tickets, outcomes, strict=True):
                     self._settle(ticket, outcome)
-                self._note_batch(outcomes)
+                self._count_batch(self._offer(outcomes))
         finally:
             batch.settled.open()
+
+    def _admit(self, tickets: list[Ticket]) -> list[Ticket]:
+        """Return the tickets that are to be appended; refuse what publishers queued when it was too late."""
+        if not self._is_sealed:
+            return tickets
+        for ticket in tickets:
+            if not ticket.unattended:
+                self._settle(ticket, BusClosed())
+        return [ticket for ticket in tickets if ticket.unattended]
 
     def _record_losses(self) -> Exception | None:
         """Record what was lost before anything else is; return the error if the log still fails."""
@@ -334,49 +328,72 @@ class Writer:
         return None
 
     def _outcomes(self, groups: Sequence[Sequence[Draft]]) -> list[list[AnyEvent] | Exception]:
+        """Append groups; return what became of each, whatever the log raises."""
         try:
             outcomes = self._log.append(groups)
             if len(outcomes) != len(groups):
                 raise AppendUnknown(f"the log gave {len(outcomes)} outcomes for {len(groups)} groups")
         except BaseException as raised:
             error = raised if isinstance(raised, Exception) else AppendUnknown(repr(raised))
-            return _all(error, groups)
+            outcomes = _all(error, groups)
+        self._watch(outcomes)
         return outcomes
 
-    def _settle(self, ticket: Ticket, outcome: list[AnyEvent] | Exception) -> None:
-        size = len(ticket.drafts)
-        if isinstance(outcome, list):
-            self.counts.committed += size
-        elif self._losses.may_lose(ticket.drafts, outcome):
-            outcome = self._losses.add(ticket.drafts, outcome)
-            self.counts.unrecorded += size
-        else:
-            self.counts.refused += size
-            if ticket.unattended:
-                _logger.error("not recorded: %r", outcome)
-        ticket.outcome = outcome
-
-    def _note_batch(self, outcomes: list[list[AnyEvent] | Exception]) -> None:
-        """Count a batch, offer what is stored to the sinks, and raise the alarms."""
-        stored = self._offer(outcomes)
-        self.counts.batches += 1
-        self.counts.last_batch = stored
-        self.counts.largest_batch = max(self.counts.largest_batch, stored)
+    def _watch(self, outcomes: list[list[AnyEvent] | Exception]) -> None:
+        """Raise the alarm when the log fails first, and when it takes events again."""
         failure = _failure(outcomes)
         if failure is not None and not self._failing:
             self._failing = True
             message = f"the event log cannot be written: {failure}"
-            _call(lambda: self._on_alarm(Alarm("log_failed", message, error=failure)))
-        elif failure is None and self._failing:
+            self._raise_alarm(Alarm("log_failed", message, error=failure))
+        elif failure is None and self._failing and any(isinstance(outcome, list) for outcome in outcomes):
             self._failing, lost = False, self._losses.take_total()
             message = f"the event log can be written again; {lost} events were lost"
-            _call(lambda: self._on_alarm(Alarm("log_recovered", message, lost)))
+            self._raise_alarm(Alarm("log_recovered", message, lost))
+
+    def _raise_alarm(self, alarm: Alarm) -> None:
+        _call(partial(self._on_alarm, alarm))
+
+    def _settle(self, ticket: Ticket, outcome: list[AnyEvent] | Exception) -> None:
+        if ticket.unattended:
+            self._settle_upkeep(ticket, outcome)
+            return
+        if isinstance(outcome, list):
+            self.counts.committed += ticket.size
+            for confirmation in ticket.confirmations:
+                confirmation.expect(outcome)
+        elif self._losses.may_lose(ticket.drafts, outcome):
+            outcome = self._losses.add(ticket.drafts, outcome)
+            self.counts.unrecorded += ticket.size
+        else:
+            self.counts.refused += ticket.size
+        ticket.outcome = outcome
+
+    def _settle_upkeep(self, ticket: Ticket, outcome: list[AnyEvent] | Exception) -> None:
+        if isinstance(outcome, LOG_FAILURES):
+            self._losses.keep(ticket.drafts)
+        elif isinstance(outcome, Exception):
+            _logger.error("not recorded: %r", outcome)
+
+    def _count_batch(self, stored: int) -> None:
+        if stored:
+            self.counts.batches += 1
+            self.counts.last_batch = stored
+            self.counts.largest_batch = max(self.counts.largest_batch, stored)
 
     def _offer(self, outcomes: list[list[AnyEvent] | Exception]) -> int:
         """Offer what is stored to the sinks; return how many events that is."""
         stored = [event for events in outcomes if isinstance(events, list) for event in events]
         _call(lambda: self._on_stored(stored))
         return len(stored)
+
+
+def _another(error: Exception) -> Exception:
+    """Return an exception of its own for one of several publishers who share an outcome."""
+    try:
+        return copy.copy(error)
+    except Exception:
+        return error  # one of somebody's, that takes other arguments than it keeps
 
 
 def _all(error: Exception, groups: Sequence[object]) -> list[list[AnyEvent] | Exception]:
@@ -390,8 +407,8 @@ def _failure(outcomes: Iterable[list[AnyEvent] | Exception]) -> Exception | None
 
 
 def _call(function: Callable[[], object]) -> None:
-    """Call what somebody asked to be called in this thread; it must not end the thread."""
+    """Call what somebody asked to be called in this thread; nothing that it raises ends the thread."""
     try:
         function()
-    except Exception:
+    except BaseException:
         _logger.exception("a call in the writer's thread failed")
