@@ -7,6 +7,8 @@ ARGS ?=
 
 venv := .venv
 stamp := $(venv)/.complete
+witness := .witness
+witness_stamp := $(witness)/.complete
 peers := .bench-peers
 peers_stamp := $(peers)/.complete
 
@@ -29,7 +31,7 @@ help:
 demo: $(stamp)
 	@$(venv)/bin/tracebus demo $(ARGS)
 
-test: $(stamp)
+test: $(stamp) $(witness_stamp)
 	@$(venv)/bin/python -m pytest $(ARGS)
 
 lint: $(stamp)
@@ -55,6 +57,14 @@ $(stamp): requirements-dev.txt pyproject.toml
 	@$(venv)/bin/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e .
 	@touch $(stamp)
 
+# A witness that is not ours, for the tests of anchors; without it they are skipped, and in CI they fail.
+$(witness_stamp): tests/test_anchor/requirements-witness.txt | $(stamp)
+	@rm -rf $(witness)
+	@'$(PYTHON)' -m venv $(witness)
+	@$(witness)/bin/python -m pip --disable-pip-version-check install -qq --ignore-requires-python \
+	  --require-hashes -r $< || echo 'no witness: its tests are skipped' >&2
+	@touch $(witness_stamp)
+
 $(peers_stamp): tests/bench/requirements-peers.txt | $(stamp)
 	@echo 'Setting up $(peers), once ...' >&2
 	@rm -rf $(peers)
@@ -71,8 +81,10 @@ requirements:
 	@command -v '$(UV)' >/dev/null || { echo 'this needs uv: pip install uv' >&2; exit 1; }
 	'$(UV)' pip compile $(pin) --group dev pyproject.toml -o requirements-dev.txt
 	'$(UV)' pip compile $(pin) tests/bench/requirements-peers.in -o tests/bench/requirements-peers.txt
+	'$(UV)' pip compile $(pin) --python-version 3.12 tests/test_anchor/requirements-witness.in \
+	  -o tests/test_anchor/requirements-witness.txt
 
 clean:
-	rm -f $(stamp) $(peers_stamp)
-	rm -rf $(venv) $(peers) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f $(stamp) $(peers_stamp) $(witness_stamp)
+	rm -rf $(venv) $(peers) $(witness) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
