@@ -11,11 +11,9 @@ publishers.
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,90 +24,16 @@ from typing import Final
 import anyio
 
 from tracebus.alarm import Alarm, OnAlarm, log_alarm
+from tracebus.batch import Batch, Ticket
 from tracebus.confirmation import Confirmation
 from tracebus.errors import AppendUnknown, BusClosed
 from tracebus.eventlog.base import AnyEvent, Draft, EventLog
-from tracebus.gate import Gate
 from tracebus.losses import LOG_FAILURES, Losses
 
 _logger = logging.getLogger("tracebus.writer")
 
 MAX_BATCH: Final = 1024
 """The most events that are appended in one batch."""
-
-
-class Ticket:
-    """Drafts on their way into the log, and what became of them.
-
-    `confirmations` are what their publisher waits for next, `size` is how many events are counted as
-    published. Nobody published, and nobody waits for, a ticket that is `unattended`.
-    """
-
-    __slots__ = ("confirmations", "drafts", "outcome", "size", "unattended")
-
-    def __init__(
-        self,
-        drafts: Sequence[Draft],
-        confirmations: Sequence[Confirmation] = (),
-        *,
-        unattended: bool = False,
-    ) -> None:
-        self.drafts = drafts
-        self.size = 0 if unattended else len(drafts)
-        self.confirmations = confirmations
-        self.unattended = unattended
-        self.outcome: list[AnyEvent] | Exception = AppendUnknown("the writer failed")
-
-    def result(self) -> list[AnyEvent]:
-        """Return the events, or raise what went wrong."""
-        if isinstance(self.outcome, Exception):
-            raise _another(self.outcome) from self.outcome
-        return self.outcome
-
-    def note_each(self, note: Callable[[AnyEvent], object]) -> list[AnyEvent]:
-        """Do as `result`, and call a function with each event first."""
-        events = self.result()
-        for event in events:
-            note(event)
-        return events
-
-
-class _Batch:
-    """Tickets that are appended together; `settled` opens when their outcomes are there.
-
-    It takes no lock: a handler of signals may publish whose thread is in the midst of publishing.
-    """
-
-    __slots__ = ("_closed", "_tickets", "settled", "size")
-
-    def __init__(self) -> None:
-        self._tickets: deque[Ticket] = deque()
-        self._closed = False
-        self.size = 0
-        self.settled = Gate()
-
-    def join(self, ticket: Ticket) -> bool:
-        """Add a ticket; return False if the batch was taken before."""
-        self.size += len(ticket.drafts)
-        self._tickets.append(ticket)
-        return not (self._closed and self.withdraw(ticket))
-
-    def withdraw(self, ticket: Ticket) -> bool:
-        """Take a ticket back; return False if the writer has it already."""
-        try:
-            self._tickets.remove(ticket)
-        except ValueError:
-            return False
-        return True
-
-    def take(self) -> list[Ticket]:
-        """Return the tickets, for good: none can join or be withdrawn any more."""
-        self._closed = True
-        tickets = []
-        with suppress(IndexError):
-            while True:
-                tickets.append(self._tickets.popleft())
-        return tickets
 
 
 @dataclass(slots=True)
@@ -150,8 +74,8 @@ class Writer:
         self._on_alarm = on_alarm
         self._failing = False
         self.counts = Counts()
-        self._queue: SimpleQueue[_Batch | Callable[[], object] | None] = SimpleQueue()
-        self._filling: _Batch | None = None  # one in the queue
+        self._queue: SimpleQueue[Batch | Callable[[], object] | None] = SimpleQueue()
+        self._filling: Batch | None = None  # one in the queue
         self._process = os.getpid()
         self._is_closing = False  # publishers are refused
         self._is_stopped = False  # everybody is refused
@@ -250,7 +174,7 @@ class Writer:
         self._filling = None
         self._queue.put(item)
 
-    def _join(self, ticket: Ticket) -> _Batch:
+    def _join(self, ticket: Ticket) -> Batch:
         """Put a ticket into the batch that is filling, and return that.
 
         It takes no lock, for a handler of signals may come here at any line, and wait then for a sink whose
@@ -263,7 +187,7 @@ class Writer:
         self.counts.submitted += ticket.size
         batch = self._filling
         if batch is None or batch.size >= MAX_BATCH or not batch.join(ticket):
-            batch = _Batch()
+            batch = Batch()
             batch.join(ticket)
             self._queue.put(batch)
             self._filling = batch
@@ -282,9 +206,9 @@ class Writer:
         if lost := self._losses.count:
             _logger.error("%d events were lost, and the log could not be written to record it", lost)
 
-    def _do(self, item: _Batch | Callable[[], object] | None) -> None:
+    def _do(self, item: Batch | Callable[[], object] | None) -> None:
         if item is not None:
-            _call(partial(self._append, item) if isinstance(item, _Batch) else item)
+            _call(partial(self._append, item) if isinstance(item, Batch) else item)
 
     def _seal(self, done: threading.Event) -> None:
         try:
@@ -293,7 +217,7 @@ class Writer:
             self._is_sealed = True
             done.set()
 
-    def _append(self, batch: _Batch) -> None:
+    def _append(self, batch: Batch) -> None:
         """Append a batch and wake who waits, whatever happens."""
         try:
             failure = self._record_losses()
@@ -386,14 +310,6 @@ class Writer:
         stored = [event for events in outcomes if isinstance(events, list) for event in events]
         _call(lambda: self._on_stored(stored))
         return len(stored)
-
-
-def _another(error: Exception) -> Exception:
-    """Return an exception of its own for one of several publishers who share an outcome."""
-    try:
-        return copy.copy(error)
-    except Exception:
-        return error  # one of somebody's, that takes other arguments than it keeps
 
 
 def _all(error: Exception, groups: Sequence[object]) -> list[list[AnyEvent] | Exception]:

@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("boto3", reason="boto3 is not installed")
 
 from botocore.exceptions import ClientError
 
-from evidence import canonical
+from evidence import Ed25519Signer, canonical
 from evidence.checkpoint import open_checkpoint
 from evidence.errors import LogDamaged
 from evidence.header import event_hash
+from evidence.note import NoteKey
 from evidence.tiles import audit_tiles
 from tests.test_anchor.conftest import Anchored
 from tests.test_anchor.seaweed import Buckets
 from tracebus import SqliteEventLog
 from tracebus.anchor import AnchorStatus, S3Anchor
+from tracebus.cli import main
 from tracebus.errors import AnchorRefused, AnchorUnavailable
 from tracebus.eventlog import EventQuery
 from tracebus.transparency.anchorings import Anchorings
@@ -365,3 +368,25 @@ def test_an_event_that_was_changed_is_not_put(
     with pytest.raises(LogDamaged, match=reason):
         anchor.anchor(published, None)
     assert [] == [each["Key"] for each in versions(buckets, prefix) if "checkpoints/" in each["Key"]]
+
+
+def test_the_bucket_alone_is_verified(
+    anchored: Anchored, anchor: S3Anchor, buckets: Buckets, prefix: str
+) -> None:
+    """An auditor needs the bucket and the log's key: events, tree and maps, against each checkpoint in it.
+
+    What was laid over the objects, or deleted from sight, changes nothing.
+    """
+    anchored.anchor(anchor)
+    anchored.publish("transfer-3")
+    anchored.anchor(anchor)
+    each = f"{prefix}events/000.p/7"
+    buckets.client.put_object(Bucket=BUCKET, Key=each, Body=b"tampered")
+    buckets.client.delete_object(Bucket=BUCKET, Key=f"{prefix}checkpoints/{7:019d}")
+    arguments = ["verify-log", f"s3://{BUCKET}/{prefix}", "--endpoint", buckets.url, "--json"]
+    done = CliRunner().invoke(main, [*arguments, "--log-key", anchored.key.to_vkey()])
+    stranger = NoteKey(anchored.key.name, Ed25519Signer.generate().verifying_key)
+    refused = CliRunner().invoke(main, [*arguments, "--log-key", stranger.to_vkey()])
+    found = json.loads(done.stdout)
+    assert (0, 1) == (done.exit_code, refused.exit_code)
+    assert ("verified", 9) == (found["verdict"], found["events"])

@@ -115,9 +115,31 @@ class S3Anchor:
 
     def newest(self) -> bytes | None:
         """Return the largest checkpoint that the bucket has."""
+        return next(reversed(self.checkpoints()), None)
+
+    def checkpoints(self) -> list[bytes]:
+        """Return all checkpoints that the bucket has, also those that were deleted since, by size.
+
+        Raises:
+            AnchorUnavailable: They cannot be read.
+        """
         versions = self._bucket.versions(CHECKPOINTS, CHECKPOINTS)
-        found = max((each for each in versions if _size(each[0]) is not None), default=None)
-        return None if found is None else self.read(*found)
+        return [self.read(*each) for each in sorted(versions) if _size(each[0]) is not None]
+
+    def has_entries(self) -> bool:
+        """Tell whether the bucket was given events."""
+        return next(iter(self._bucket.versions(_EVENTS, "")), None) is not None
+
+    def fetch(self, path: str) -> bytes | None:
+        """Return what was put at a path first, whatever was laid over it or deleted since; it is a `Fetch`.
+
+        Raises:
+            AnchorUnavailable: It cannot be read.
+        """
+        if path == "checkpoint":
+            return self.newest()
+        found = [version for each, version in self._bucket.versions(path, "") if each == path]
+        return self.read(path, found[-1]) if found else None  # the newest comes first
 
     def check(self) -> list[str]:
         """Try what Object Lock must refuse, on an object that is put there for it and locked for a day.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from evidence.header import is_origin
 from evidence.note import parse_note
 from evidence.printable import printable
 from evidence.receipt import ReceiptCheck, checkpoint_digest, sign_receipt
+from tracebus.anchor.s3 import S3Anchor
 from tracebus.cli._audit_report import print_report, receipt_of, report_to_json
 from tracebus.cli._common import PlainCommand, json_option, progress_bar, reading, writing
 from tracebus.cli._receipt import verify_file, write_new
@@ -41,6 +43,7 @@ from tracebus.transparency.copies import (
 from tracebus.upkeep import log_run
 
 _CODES: Final = {"verified": OK, "failed": FAILED, "incomplete": UNSETTLED}
+_S3: Final = "s3://"
 _SQLITE: Final = b"SQLite format 3\0"
 
 
@@ -49,6 +52,7 @@ class _Request:
     """The options that say what to verify, against what."""
 
     path: Path
+    bucket: S3Anchor | None
     log_key: str | None
     policy: str | None
     checkpoints: tuple[str, ...]
@@ -59,7 +63,7 @@ class _Request:
 
 
 @click.command("verify-log", cls=PlainCommand)
-@click.argument("copy", metavar="[COPY]", required=False, type=click.Path(exists=True))
+@click.argument("copy", metavar="[COPY]", required=False)
 @log_key_option
 @click.option("--policy", metavar="FILE", help="Instead of --log-key, a trust policy.")
 @click.option("--checkpoint", "checkpoints", multiple=True, metavar="FILE", help="A checkpoint you kept.")
@@ -67,6 +71,7 @@ class _Request:
     "--anchor-dir", "anchor_dirs", multiple=True, metavar="DIR", help="A folder with anchored checkpoints."
 )
 @click.option("--tiles", metavar="DIR", help="With JSON Lines: the log's published files.")
+@click.option("--endpoint", metavar="URL", help="With s3://: of a store that is not Amazon's.")
 @click.option(
     "--from", "first", metavar="N", type=click.IntRange(0), default=0, help="Begin behind N leaves."
 )
@@ -83,6 +88,7 @@ def command(
     checkpoints: tuple[str, ...],
     anchor_dirs: tuple[str, ...],
     tiles: str | None,
+    endpoint: str | None,
     first: int,
     last: int | None,
     receipt: str | None,
@@ -101,6 +107,7 @@ def command(
                         there from the beginning; lines may stand twice
       a folder          published files (tracebus log publish): the tree alone, hashes only; a copy of
                         an S3 anchor's bucket: its events, too, if it was given them
+      s3://BUCKET/PREFIX  an S3 anchor's bucket itself; of each object what was put there first
 
     What the copy says of itself shows little: whoever rewrote it could sign it again with a stolen
     key. Bring checkpoints that were kept elsewhere, with --checkpoint and --anchor-dir. That there are
@@ -119,6 +126,7 @@ def command(
       tracebus verify-log copy.db --log-key log.pub --checkpoint kept.note
       tracebus verify-log events.jsonl --tiles published --policy trust.txt
       tracebus verify-log copy.db --log-key log.pub --receipt r.json --receipt-key notary.key
+      tracebus verify-log s3://evidence/payments/ --log-key log.pub
       tracebus verify-log --verify-receipt r.json --receipt-key notary.pub
     """
     if verify_receipt is not None:
@@ -127,9 +135,12 @@ def command(
         raise click.UsageError("expected COPY: an event log, a JSON Lines export, or a folder")
     if (receipt is None) != (receipt_key is None):
         raise click.UsageError("--receipt OUT and --receipt-key KEY go together")
-    if record and not _is_sqlite(Path(copy)):
+    bucket = _open_bucket(copy, endpoint)
+    if bucket is None and not Path(copy).exists():
+        raise click.BadParameter(f"there is no {click.format_filename(copy)}", param_hint="COPY")
+    if record and (bucket is not None or not _is_sqlite(Path(copy))):
         raise click.UsageError("--record is for an event log")
-    request = _Request(Path(copy), log_key, policy, checkpoints, anchor_dirs, tiles, first, last)
+    request = _Request(Path(copy), bucket, log_key, policy, checkpoints, anchor_dirs, tiles, first, last)
     signer = None if receipt_key is None else Ed25519Signer.from_file(receipt_key)
     began = time.monotonic()
     report, trust = _verify(request, signer)
@@ -146,6 +157,8 @@ def command(
 
 
 def _verify(request: _Request, signer: Ed25519Signer | None) -> tuple[AuditReport, Trust]:
+    if request.bucket is not None:
+        return _verify_bucket(request, request.bucket, signer)
     if _is_sqlite(request.path):
         if request.tiles is not None:
             raise click.UsageError("--tiles is for JSON Lines: an event log has its own")
@@ -166,12 +179,16 @@ def _verify(request: _Request, signer: Ed25519Signer | None) -> tuple[AuditRepor
 
 
 def _audit(
-    request: _Request, signer: Ed25519Signer | None, copy: LogCopy, origin: str
+    request: _Request,
+    signer: Ed25519Signer | None,
+    copy: LogCopy,
+    origin: str,
+    kept: Sequence[Kept] = (),
 ) -> tuple[AuditReport, Trust]:
     trust = Trust(origin, request.log_key, request.policy)
     if signer is not None and trust.signs_elsewhere(signer.key_id):
         raise click.UsageError("--receipt-key: a key has one use, and this one is trusted for another")
-    claims = trust.claims("copy", copy.checkpoints())
+    claims = trust.claims("copy", copy.checkpoints()) + trust.claims("bucket", kept)
     for name in request.checkpoints:
         claims += trust.claims(f"file {Path(name).name}", [Kept(read_file(name))])
     for folder in request.anchor_dirs:
@@ -215,6 +232,27 @@ def _with_store(report: AuditReport, log: SqliteEventLog) -> AuditReport:
         checks=(*report.checks, check),
         fault=None if fault is None else LogDamaged(fault.place, f"{fault.kind}: {fault.reason}"),
     )
+
+
+def _open_bucket(copy: str, endpoint: str | None) -> S3Anchor | None:
+    if not copy.startswith(_S3):
+        if endpoint is not None:
+            raise click.UsageError("--endpoint is for s3://BUCKET/PREFIX")
+        return None
+    name, _, prefix = copy.removeprefix(_S3).partition("/")
+    return S3Anchor(name, prefix, endpoint=endpoint)
+
+
+def _verify_bucket(
+    request: _Request, bucket: S3Anchor, signer: Ed25519Signer | None
+) -> tuple[AuditReport, Trust]:
+    """Verify what an anchor put into a bucket, against all checkpoints that it put there."""
+    kept = [Kept(note) for note in bucket.checkpoints()]
+    if not kept:
+        raise click.UsageError(printable(f"{bucket.name} has no checkpoint"))
+    checkpoint = parse_checkpoint(parse_note(kept[-1].note).text)
+    tiles = TilesCopy(bucket.fetch, size=checkpoint.size, events=bucket.has_entries())
+    return _audit(request, signer, tiles, checkpoint.origin, kept)
 
 
 def _open_folder(folder: Path) -> TilesCopy:
