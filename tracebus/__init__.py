@@ -12,6 +12,7 @@ SECURITY.md states. What a bundle of a workflow is, and how it is verified, is i
 
 from tracebus import events
 from tracebus.alarm import Alarm
+from tracebus.anchor import Anchoring, anchor_all
 from tracebus.bus import TraceEventBus
 from tracebus.delivery import DeliveryStatus
 from tracebus.errors import (
@@ -51,14 +52,17 @@ from tracebus.payload import EventPart, EventPayload, FreeForm, Sensitive, Untyp
 from tracebus.run import Run, RunRef
 from tracebus.sink import Sink
 from tracebus.subscription import Subscription
+from tracebus.transparency.checkpoints import Checkpointer
 
 __all__ = [
     "ANY_TENANT",
     "FAIL_OPEN",
     "Alarm",
+    "Anchoring",
     "AppendConflict",
     "AppendUnknown",
     "BusClosed",
+    "Checkpointer",
     "CursorStore",
     "DeliveryStatus",
     "EventLog",
@@ -94,5 +98,6 @@ __all__ = [
     "UnknownRun",
     "UnrecordedEvent",
     "UntypedPayload",
+    "anchor_all",
 ]
 __all__ += events.__all__
