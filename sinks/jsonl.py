@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import anyio
 import anyio.to_thread
 
 from evidence import MalformedInput, canonical
@@ -46,6 +47,14 @@ class JsonlSink:
         self.durable = durable
         self._opened = opened
         self._file: BinaryIO | None = None
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    @property
+    def _thread(self) -> anyio.CapacityLimiter:
+        """A worker thread of the sink's own: publishers that wait for it may hold all others."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(1)
+        return self._limiter
 
     async def write(self, batch: Sequence[AnyEvent]) -> None:
         """Append a batch, and wait until the disk has it.
@@ -54,7 +63,7 @@ class JsonlSink:
             SinkUnavailable: The file cannot be written now.
         """
         lines = b"".join(canonical.dumps(event.to_wire(opened=self._opened)) + b"\n" for event in batch)
-        await anyio.to_thread.run_sync(self._append, lines)
+        await anyio.to_thread.run_sync(self._append, lines, limiter=self._thread)
 
     async def aclose(self) -> None:
         """Close the file."""

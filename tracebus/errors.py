@@ -48,6 +48,9 @@ class NoActiveRun(PublishError):
             "executor threads and callbacks do not see the run that is bound elsewhere"
         )
 
+    def __reduce__(self) -> tuple[type[NoActiveRun], tuple[()]]:
+        return type(self), ()
+
 
 class RunError(PublishError):
     """A run does not allow this; `run_id` names it."""
@@ -87,6 +90,9 @@ class BusClosed(PublishError):
     def __init__(self) -> None:
         super().__init__("the bus is closed: publish inside `async with TraceEventBus(…)`")
 
+    def __reduce__(self) -> tuple[type[BusClosed], tuple[()]]:
+        return type(self), ()
+
 
 class AppendUnknown(PublishError):
     """The log failed in such a way that the event may or may not be stored.
@@ -102,7 +108,8 @@ class SinkOverflow(PublishError):
 class SinkUnconfirmed(TracebusError):
     """Durable, sink unconfirmed: the log has the events, and a required sink has not confirmed them.
 
-    The sink is offered them further on. Do not publish them again: `event_ids` are in the log.
+    Unless it has rejected them, the sink is offered them further on. Do not publish them again:
+    `event_ids` are in the log.
     """
 
     def __init__(self, sink: str, event_ids: tuple[str, ...], reason: str) -> None:

@@ -61,7 +61,7 @@ class StagedLog(SqliteEventLog):
         """Cancel when the moment has come; what does not heed it goes on a little later."""
         time.sleep({"queued": 0, "taken": 0.001, "stored": 0.003}[self._moment])
         cancel()
-        self._opener = threading.Timer(0.005, self._gate.set)
+        self._opener = threading.Timer(0.02, self._gate.set)
         self._opener.start()
 
     @asynccontextmanager

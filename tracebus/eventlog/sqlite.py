@@ -34,7 +34,13 @@ from evidence.chain import RunHead, head_of
 from evidence.digest import ALGORITHMS, SHA256
 from evidence.errors import MalformedInput
 from evidence.header import check_header, format_timestamp, is_origin
-from tracebus.errors import AppendUnknown, EventLogRefused, EventLogUnavailable, LogTruncated
+from tracebus.errors import (
+    AppendUnknown,
+    EventLogRefused,
+    EventLogUnavailable,
+    LogTruncated,
+    TracebusError,
+)
 from tracebus.eventlog import forks, sqlite_schema
 from tracebus.eventlog.base import (
     ANY_TENANT,
@@ -286,7 +292,14 @@ class SqliteEventLog(EventLog):
                 # One group does not fit the tables: each by itself, so that it fails alone.
                 if len(groups) == 1:
                     return [EventLogRefused(f"{self.path}: {error}")]
-                return [outcome for group in groups for outcome in self.append([group])]
+                return [self._append_alone(group) for group in groups]
+
+    def _append_alone(self, group: Sequence[Draft]) -> list[AnyEvent] | Exception:
+        """Append one group; what fails now does not undo the groups before it."""
+        try:
+            return self.append([group])[0]
+        except TracebusError as error:
+            return error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
