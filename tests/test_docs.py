@@ -23,6 +23,7 @@ DOCUMENTS = [
     "SECURITY.md",
     "KEYS.md",
     "OPERATING.md",
+    "PERFORMANCE.md",
     "schemas/README.md",
     "adr/README.md",
 ]
