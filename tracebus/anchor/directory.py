@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
 from tracebus.anchor.base import CHECKPOINTS, PublishedLog, checkpoint_path
 from tracebus.errors import AnchorRefused, AnchorUnavailable
-from tracebus.ids import new_ulid
+from tracebus.files import sync_folder, write_whole
 from tracebus.transparency.anchorings import Receipt
 
 _NEWEST: Final = "checkpoint"
@@ -107,20 +106,10 @@ class DirectoryAnchor:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, also after a crash."""
+    """Write a file, and make the folders above it."""
     for folder in _make_folders(path.parent):
-        _sync(folder)
-    temporary = path.with_name(f".{path.name}.{new_ulid()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
+        sync_folder(folder)
+    write_whole(path, content)
 
 
 def _make_folders(folder: Path) -> list[Path]:
@@ -128,13 +117,3 @@ def _make_folders(folder: Path) -> list[Path]:
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return [each.parent for each in missing]
-
-
-def _sync(folder: Path) -> None:
-    """Make what happened in a folder durable; not every system can open a folder."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

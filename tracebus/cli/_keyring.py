@@ -20,6 +20,7 @@ from evidence.note import NoteKey
 from evidence.printable import printable
 from tracebus.cli._common import check_is_there, writing
 from tracebus.events import KeyChanged
+from tracebus.files import sync_folder
 from tracebus.upkeep import log_run
 
 Use = Literal["log", "bundle", "receipt"]
@@ -141,7 +142,7 @@ class KeyringFile:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(self._temporary, self._path)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
         return write
 
@@ -226,13 +227,3 @@ def next_second() -> int:
     now = time.time()
     time.sleep(1 - now % 1)
     return max(int(time.time()), int(now) + 1)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; not every system can open a folder."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,6 +39,7 @@ from tracebus.cli._common import (
 )
 from tracebus.cli._keyring import check_use, keyring_option
 from tracebus.errors import TracebusError
+from tracebus.files import write_whole
 from tracebus.payload import payload_class
 from tracebus.upkeep import exported, log_run
 
@@ -316,18 +316,7 @@ def _write(path: Path | None, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    write_whole(path, data)
 
 
 def _is_bundle(path: Path) -> bool:
@@ -337,13 +326,3 @@ def _is_bundle(path: Path) -> bool:
     except MalformedInput:
         return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; not every system can open a folder."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
