@@ -12,7 +12,6 @@ from click.testing import Result
 from evidence import Ed25519Signer, EvidenceBundle, SharedSecret, VerifyingKey, verify_evidence_bundle
 from evidence.note import NoteKey
 from tracebus import BundleExported, EventQuery, SqliteEventLog
-from tracebus.cli import export
 from tracebus.transparency.checkpoints import Checkpointer
 
 Cli = Callable[..., Result]
@@ -143,16 +142,18 @@ def test_a_failed_write_keeps_the_old_file(
     cli: Cli, log: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where writing fails, the file of before is whole, and nothing lies beside it."""
-    (tmp_path / "b.json").write_text("before")
+    arguments = ("export", "transfer-42", "-o", "b.json", "--key", key, "--no-record")
+    cli(*arguments)
+    before = (tmp_path / "b.json").read_bytes()
 
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export.os, "fsync", fail)
-    result = cli("export", "transfer-42", "-o", "b.json", "--key", key)
-    assert (2, "before", []) == (
+    monkeypatch.setattr("os.fsync", fail)
+    result = cli(*arguments)
+    assert (2, before, []) == (
         result.exit_code,
-        (tmp_path / "b.json").read_text(),
+        (tmp_path / "b.json").read_bytes(),
         list(tmp_path.glob(".b.json*")),
     )
 
