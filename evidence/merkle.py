@@ -73,6 +73,13 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
+def subtree_root(hashes: Sequence[bytes]) -> bytes:
+    """Return the hash above complete subtrees of one size, 2^k of them."""
+    while len(hashes) > 1:
+        hashes = [node_hash(*pair) for pair in zip(hashes[::2], hashes[1::2], strict=True)]
+    return hashes[0]
+
+
 @dataclass(slots=True)
 class Frontier:
     """The right edge of a tree: all that is needed to append to it and to know its root.

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Final
 
 from evidence.errors import DigestMismatch, Incomplete, MalformedInput
-from evidence.merkle import HASH_SIZE, Frontier, HashReader, leaf_hash, node_hash
+from evidence.merkle import HASH_SIZE, Frontier, HashReader, leaf_hash, subtree_root
 
 FULL: Final = 256  # hashes in a full tile, entries in a full bundle
 
@@ -166,10 +166,9 @@ class TileReader:
         tile_level, height = divmod(level, 8)
         tile_index, at = divmod(index << height, FULL)
         tile = self._tile(tile_level, tile_index)
-        hashes = [tile[i * HASH_SIZE : (i + 1) * HASH_SIZE] for i in range(at, at + (1 << height))]
-        while len(hashes) > 1:
-            hashes = [node_hash(*pair) for pair in zip(hashes[::2], hashes[1::2], strict=True)]
-        return hashes[0]
+        return subtree_root(
+            [tile[i * HASH_SIZE : (i + 1) * HASH_SIZE] for i in range(at, at + (1 << height))]
+        )
 
     def _read_tile(self, level: int, index: int) -> bytes:
         width = min(FULL, (self._size >> 8 * level) - index * FULL)

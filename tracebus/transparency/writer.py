@@ -11,7 +11,7 @@ from typing import Final
 from evidence import heads_map
 from evidence.chain import RunHead
 from evidence.errors import LogDamaged
-from evidence.merkle import HASH_SIZE, event_leaf, heads_leaf, leaf_hash, node_hash
+from evidence.merkle import HASH_SIZE, event_leaf, heads_leaf, leaf_hash, subtree_root
 from evidence.tiles import FULL
 from tracebus.transparency.states import RunState, TreeState
 from tracebus.transparency.store import TreeStore, tile_id
@@ -152,7 +152,4 @@ class TreeWriter:
 
 def _root_of(tile: bytes | bytearray) -> bytes:
     """Return the hash above the 256 of a full tile."""
-    hashes = [bytes(tile[i : i + HASH_SIZE]) for i in range(0, len(tile), HASH_SIZE)]
-    while len(hashes) > 1:
-        hashes = [node_hash(*pair) for pair in zip(hashes[::2], hashes[1::2], strict=True)]
-    return hashes[0]
+    return subtree_root([bytes(tile[i : i + HASH_SIZE]) for i in range(0, len(tile), HASH_SIZE)])
