@@ -53,6 +53,13 @@ class Disclosure(NamedTuple):
     value: Any
 
 
+class Located(NamedTuple):
+    """A disclosure, and where in the opened payload it stands: names from the top, None for an element."""
+
+    path: tuple[str | None, ...]
+    disclosure: Disclosure
+
+
 class Opened(NamedTuple):
     """A payload with its disclosures put back in.
 
@@ -180,6 +187,41 @@ def referenced(payload: object, disclosures: Iterable[Disclosure]) -> list[Discl
             found.add(digest)
             pending.extend(digests_in(by_digest[digest].value))
     return [disclosure for disclosure in disclosures if disclosure.digest in found]
+
+
+def locate(payload: object, disclosures: Iterable[Disclosure]) -> list[Located]:
+    """Return where in a payload disclosures belong, each parent before what stands below it.
+
+    Those that nothing in the payload refers to, directly or through another one of them, are left out.
+    """
+    by_digest = {disclosure.digest: disclosure for disclosure in disclosures}
+    found: list[Located] = []
+    pending: list[tuple[tuple[str | None, ...], object]] = [((), payload)]
+    while pending:
+        path, value = pending.pop()
+        for digest, at in _digests_at(value, path):
+            disclosure = by_digest.pop(digest, None)
+            if disclosure is not None:
+                located = Located((*at, disclosure.name), disclosure)
+                found.append(located)
+                pending.append((located.path, disclosure.value))
+    return found
+
+
+def _digests_at(value: object, path: tuple[str | None, ...]) -> Iterator[tuple[str, tuple[str | None, ...]]]:
+    """Yield each digest that stands in a committed value, with the path of what it left."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name == SD and isinstance(item, list):
+                yield from ((digest, path) for digest in filter(is_sd_digest, item))
+            elif type(item) not in _SCALARS:
+                yield from _digests_at(item, (*path, name))
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict) and is_sd_digest(item.get(ELEMENT)):
+                yield item[ELEMENT], path
+            elif type(item) not in _SCALARS:
+                yield from _digests_at(item, (*path, None))
 
 
 def digests_in(value: object) -> list[str]:

@@ -16,6 +16,8 @@
     ├── SinkUnconfirmed           the event is durable, but a required sink has not confirmed it
     ├── NotRecorded               an event that failed open has no id, seq, time or hash
     ├── PayloadTooLarge           a payload's typed members are larger than an event may be
+    ├── UnknownEvent              the log has no such event, or it holds no such disclosure
+    ├── HoldStands                a legal hold covers what was to be erased
     ├── EventLogUnavailable       the log cannot be opened, read or written now
     ├── EventLogRefused           a file is no event log, or one that must not be written
     │   └── LogTruncated          the log has lost events that its tree has
@@ -129,6 +131,14 @@ class NotRecorded(TracebusError):
 
 class PayloadTooLarge(TracebusError, ValueError):
     """The typed members of a payload are larger than an event may be."""
+
+
+class UnknownEvent(TracebusError):
+    """The log has no event of this id, or the event holds no such disclosure."""
+
+
+class HoldStands(TracebusError):
+    """A legal hold covers what was to be erased; nothing was changed."""
 
 
 class EventLogUnavailable(TracebusError):

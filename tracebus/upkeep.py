@@ -1,7 +1,8 @@
-"""The log's own workflow, ``tracebus:log``: what concerns the log and no workflow of a user."""
+"""Maintenance: runs that record what was done with the record, in a workflow or in the log's own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from evidence.bundle import EvidenceBundle
@@ -44,8 +45,18 @@ def log_run(*payloads: EventPayload) -> list[Draft]:
 
     A run for each occasion, so none is ever left open.
     """
-    run_id = f"{RESERVED_PREFIX}{new_ulid()}"
+    return _maintenance(f"{RESERVED_PREFIX}{new_ulid()}", LOG_WORKFLOW, None, payloads)
+
+
+def workflow_run(workflow_id: str, tenant_id: str | None, *payloads: EventPayload) -> list[Draft]:
+    """Return the drafts of a whole maintenance run of a workflow, to be appended as one group."""
+    return _maintenance(f"run-{new_ulid()}", workflow_id, tenant_id, payloads)
+
+
+def _maintenance(
+    run_id: str, workflow_id: str, tenant_id: str | None, payloads: Sequence[EventPayload]
+) -> list[Draft]:
     return [
-        Draft(run_id=run_id, workflow_id=LOG_WORKFLOW, committed=commit(payload))
+        Draft(run_id=run_id, workflow_id=workflow_id, committed=commit(payload), tenant_id=tenant_id)
         for payload in (RunStarted(kind="maintenance"), *payloads, RunCompleted(outcome="completed"))
     ]

@@ -10,7 +10,7 @@ transaction that stores it, so two writers can never both follow the same event.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
@@ -227,6 +227,49 @@ class HeadsStore(Protocol):
         """Store the next heads leaf durably; return False if there are not `ordinal` of them.
 
         Its position is that of an event, and not before that of the leaf before it.
+        """
+        ...
+
+
+Targets = Mapping[str, frozenset[str] | None]
+"""What is erased: event id to the digests of disclosures; None for a whole payload with all of them."""
+
+
+class Erasure(NamedTuple):
+    """What is to be erased, and the runs that record it (ADR 0018).
+
+    `planned_at` is the position up to which its planner has read the log.
+    """
+
+    targets: Targets
+    records: Sequence[Sequence[Draft]]
+    planned_at: int
+
+
+@runtime_checkable
+class ErasableLog(Protocol):
+    """Erases payloads and disclosures, never events; an event log that can, is one too."""
+
+    def erase(self, erasure: Erasure) -> list[AnyEvent]:
+        """Store the records and delete the targets in one step, durably; return the records' events.
+
+        With the ``userId`` of a ``run_started`` goes the run's entry in the index of users. What was
+        deleted can no longer be read; until `scrub` returns, its bytes may still be in the files.
+
+        Raises:
+            AppendConflict: A legal hold was recorded after `planned_at`; nothing was changed.
+            UnknownEvent: The log has no such event, or it has no such disclosure; nothing was changed.
+            AppendUnknown: It cannot be told whether it is done.
+        """
+        ...
+
+    def scrub(self) -> None:
+        """Remove from the files the bytes of all that was erased; do nothing where nothing was.
+
+        A log that a crash kept from it does it when it is opened for writing.
+
+        Raises:
+            EventLogUnavailable: Not now: somebody is reading, or the disk is full. Nothing is lost.
         """
         ...
 
