@@ -1,0 +1,121 @@
+"""Patterns: what they mean, what they pass over, and what is no pattern."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evidence.disclosure import SD, disclose, locate, open_payload, parse_disclosure
+from evidence.pattern import Paths, Pattern, format_path, matches_payload, parse_patterns
+
+
+def means(text: str, event_type: str, path: list[str | None]) -> bool:
+    """Tell whether a pattern means the member of a type at a path."""
+    return Paths.of([Pattern(text)], event_type).match(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("*:userId", ["userId"]),
+        ("*:userId", ["result", None, "userId"]),
+        ("*:*", ["result"]),
+        ("*:*", ["result", None]),
+        ("tool_*:result", ["result"]),
+        ("tool_executed:/result", ["result"]),
+        ("tool_executed:result/email", ["result", "email"]),
+        ("tool_executed:result/*/dob", ["result", None, "dob"]),
+        ("tool_executed:result/*/dob", ["result", "first", "dob"]),
+        ("tool_executed:result/*", ["result", None]),
+        ("tool_executed:result/**/email", ["result", "email"]),
+        ("tool_executed:result/**/email", ["result", "a", None, "b", "email"]),
+        ("tool_executed:**/email", ["email"]),
+        ("tool_executed:**/a/**/b", ["x", "a", "a", "b"]),
+        ("tool_executed:/*Id", ["callId"]),
+        ("tool_executed:/a[*]", ["a*"]),
+        ("tool_executed:/a~1b", ["a/b"]),
+        ("tool_executed:/a~01", ["a~1"]),
+    ],
+)
+def test_means(text: str, path: list[str | None]) -> None:
+    """A pattern means the member at this path."""
+    assert True is means(text, "tool_executed", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("tool_proposed:result", ["result"]),
+        ("tool_executed", ["result"]),
+        ("*:userId", ["userid"]),
+        ("*:userId", ["userId", "name"]),
+        ("tool_executed:/result", ["x", "result"]),
+        ("tool_executed:result/email", ["x", "result", "email"]),
+        ("tool_executed:result/*/dob", ["result", "dob"]),
+        ("tool_executed:result/**/email", ["email"]),
+        ("tool_executed:result/?", ["result", None]),
+        ("tool_executed:result/[*]", ["result", None]),
+    ],
+)
+def test_passes_over(text: str, path: list[str | None]) -> None:
+    """A pattern does not mean the member at this path."""
+    assert False is means(text, "tool_executed", path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":a", "t:", "t:/", "t:a//b", "t:a/", "t:a/**", "t:**", "t:a~", "t:~2/b"]
+)
+def test_no_pattern(text: str) -> None:
+    """What leaves out a type or a step, or has a tilde that stands for nothing, is refused by its text."""
+    with pytest.raises(ValueError, match="pattern: expected") as refused:
+        Pattern(text)
+    assert repr(text)[:80] in str(refused.value)
+
+
+def test_several_are_no_text() -> None:
+    """One text in place of several patterns is refused, for its characters would be taken for patterns."""
+    with pytest.raises(TypeError, match="found one text"):
+        parse_patterns("*:userId")
+
+
+def test_payloads() -> None:
+    """A pattern without a path means whole payloads, and no member; one with a path no payload."""
+    patterns = parse_patterns(["tool_*", "turn_started:input"])
+    found = [matches_payload(patterns, event_type) for event_type in ("tool_executed", "turn_started")]
+    assert [True, False] == found
+    assert not Paths.of(patterns, "tool_executed")
+
+
+@given(st.lists(st.text(min_size=1), min_size=2))
+def test_a_path_means_itself(path: list[str]) -> None:
+    """A path without wildcards, as it is formatted, is a pattern for that very path."""
+    escaped = ["".join(f"[{c}]" if c in "*?[" else c for c in name) for name in path]
+    assert True is means(f"t:{format_path(escaped)}", "t", list(path))
+
+
+def test_many_wildcards() -> None:
+    """A pattern of many wildcards is matched in a time that does not grow with each step."""
+    text = "t:" + "**/" * 40 + "z"
+    assert False is means(text, "t", ["a"] * 60)
+
+
+def test_locate() -> None:
+    """Each disclosure is found at its path, a parent before what stands below it."""
+    street, street_digest = disclose("street", "Elm")
+    first, first_digest = disclose(None, "a@x")
+    home, home_digest = disclose("home", {SD: [street_digest], "mails": [{"...": first_digest}]})
+    payload = {"customer": {SD: [home_digest]}}
+    given = [parse_disclosure(text, "test") for text in (street, first, home)]
+    found = {".".join(step or "*" for step in at.path): at.disclosure.text for at in locate(payload, given)}
+    assert {"customer.home": home, "customer.home.street": street, "customer.home.mails.*": first} == found
+    assert "customer.home" == next(iter(found))
+    assert {"customer": {"home": {"street": "Elm", "mails": ["a@x"]}}} == open_payload(
+        payload, given, "test"
+    ).value
+
+
+def test_locate_leaves_out_orphans() -> None:
+    """A disclosure that nothing refers to, such as one whose parent is not at hand, is not located."""
+    street, _ = disclose("street", "Elm")
+    assert [] == locate({"customer": {}}, [parse_disclosure(street, "test")])
