@@ -18,9 +18,12 @@ begins at the payload. In a name ``/`` is written ``~1`` and ``~`` is written ``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Final
+
+from evidence.disclosure import RESERVED, SD
 
 ANY_DEPTH: Final = "**"
 _ANY: Final = "*"
@@ -77,10 +80,11 @@ class Paths:
     It is false where they ask for nothing below.
     """
 
-    __slots__ = ("_rests",)
+    __slots__ = ("_below", "_rests")
 
     def __init__(self, rests: frozenset[tuple[str, ...]]) -> None:
         self._rests = rests
+        self._below: dict[Step, tuple[bool, Paths]] = {}
 
     @classmethod
     def of(cls, patterns: Iterable[Pattern], event_type: str) -> Paths:
@@ -89,6 +93,14 @@ class Paths:
 
     def below(self, step: Step) -> tuple[bool, Paths]:
         """Return whether a member or an element is meant, and what is asked for below it."""
+        found = self._below.get(step)
+        if found is None:
+            if len(self._below) >= _MAX_KEPT:
+                self._below.clear()
+            found = self._below[step] = self._step(step)
+        return found
+
+    def _step(self, step: Step) -> tuple[bool, Paths]:
         found = False
         rests: set[tuple[str, ...]] = set()
         pending = list(self._rests)
@@ -101,20 +113,92 @@ class Paths:
                 found = found or not others
                 if others:
                     rests.add(tuple(others))
+        if rests == self._rests:
+            return found, self
         return found, Paths(frozenset(rests)) if rests else NOTHING
 
-    def match(self, path: Iterable[Step]) -> bool:
-        """Tell whether the member at a path is meant."""
+    def at(self, path: Iterable[Step]) -> tuple[bool, Paths]:
+        """Return whether the member at a path is meant, and what is asked for below it."""
         found, paths = False, self
         for step in path:
             found, paths = paths.below(step)
-        return found
+        return found, paths
+
+    def match(self, path: Iterable[Step]) -> bool:
+        """Tell whether the member at a path is meant."""
+        return self.at(path)[0]
+
+    def takes(self, path: Iterable[Step], value: object) -> bool:
+        """Tell whether a value at a path has to go for what is meant to be gone.
+
+        It is meant itself, stands below what is meant, or holds something that is, in the clear.
+        """
+        paths = self
+        for step in path:
+            found, paths = paths.below(step)
+            if found:
+                return True
+        return paths.reach(value)
+
+    def reach(self, value: object) -> bool:
+        """Tell whether something that is meant stands below this place in a value, in the clear.
+
+        What has a digest of its own does not stand there. Text that holds a document may hold what is
+        meant, and counts. A last step of ``*`` names nothing, and means here what has a digest alone.
+        """
+        named = frozenset(rest for rest in self._rests if rest[-1] != _ANY)
+        return bool(named) and Paths(named)._holds(value)
+
+    def _holds(self, value: object) -> bool:
+        if isinstance(value, dict):
+            return any(self._holds_at(name, item) for name, item in value.items() if name not in RESERVED)
+        if isinstance(value, list):
+            return any(self._holds_at(None, item) for item in value if not _is_digest(item))
+        return bool(self) and is_document(value)
+
+    def _holds_at(self, step: Step, value: object) -> bool:
+        if not self:
+            return False
+        found, paths = self.below(step)
+        if found and _says_something(value):
+            return True
+        return paths._holds(value) or (step == _JSON_TEXT and is_document(value))
 
     def __bool__(self) -> bool:
         return bool(self._rests)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Paths) and self._rests == other._rests
 
+    def __hash__(self) -> int:
+        return hash(self._rests)
+
+
+_MAX_KEPT: Final = 1024
+_JSON_TEXT: Final = "jsonText"  # event-v1.md section 6
 NOTHING: Final = Paths(frozenset())
+
+
+_begins_document = re.compile(
+    r"""[\s\ufeff]*(?:\{\s*["'}]|\[\s*(?:[\[{"'\]\d-]|true|false|null|True|False|None))"""
+).match
+
+
+def is_document(value: object) -> bool:
+    """Tell whether a value is text that begins as a JSON object or array does, or as Python prints them."""
+    return isinstance(value, str) and _begins_document(value) is not None
+
+
+def _says_something(value: object) -> bool:
+    """Tell whether a value is more than what holds digests together."""
+    if isinstance(value, dict):
+        return value.keys() != {SD}
+    return not isinstance(value, list) or not value or not all(map(_is_digest, value))
+
+
+def _is_digest(element: object) -> bool:
+    """Tell whether an element of an array left it, and has a digest there."""
+    return isinstance(element, dict) and not RESERVED.isdisjoint(element)
 
 
 def matches_payload(patterns: Iterable[Pattern], event_type: str) -> bool:

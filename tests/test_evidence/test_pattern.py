@@ -119,3 +119,62 @@ def test_locate_leaves_out_orphans() -> None:
     """A disclosure that nothing refers to, such as one whose parent is not at hand, is not located."""
     street, _ = disclose("street", "Elm")
     assert [] == locate({"customer": {}}, [parse_disclosure(street, "test")])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"iban": "DE89"},
+        {"a": [{"b": {"iban": None}}]},
+        [{"iban": []}],
+        {"jsonText": '{"iban": "DE89"}'},
+        {"note": ' [{"iban": "DE89"}]'},
+        "{'iban': 'DE89'}",
+        {"iban": {"_sd": ["x"], "bank": "N26"}},
+    ],
+)
+def test_reaches_into(value: object) -> None:
+    """What is meant stands in a value in the clear, or may stand in a text in it."""
+    assert True is Paths.of([Pattern("t:iban")], "t").takes(["result"], value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "DE89",
+        {"note": "iban: DE89"},
+        {"_sd": ["iban"]},
+        {"iban": {"_sd": ["x"]}},
+        {"iban": [{"...": "x"}, {"...": "y"}]},
+        [{"...": "iban"}],
+        {"jsonText": "12345678901234567890"},
+    ],
+)
+def test_does_not_reach_into(value: object) -> None:
+    """What has a digest of its own, and words in a text, do not count as standing there."""
+    assert False is Paths.of([Pattern("t:iban")], "t").takes(["result"], value)
+
+
+def test_reaches_by_path() -> None:
+    """Text that may hold a document counts only where a pattern asks for something below it."""
+    paths = Paths.of([Pattern("t:result/items/*/name")], "t")
+    found = [
+        paths.takes(["result"], value)
+        for value in ({"items": "[1]"}, {"other": "[1]"}, {"items": [{"name": 1}]}, {"items": {"name": 1}})
+    ]
+    assert [True, False, True, False] == found
+
+
+def test_takes_what_stands_below() -> None:
+    """What stands below something that is meant goes with it; what stands around it does not."""
+    paths = Paths.of([Pattern("t:/result")], "t")
+    found = [paths.takes(path, 1) for path in (["result"], ["result", "a", None], ["a", "result"])]
+    assert [True, True, False] == found
+
+
+def test_a_last_wildcard_names_nothing() -> None:
+    """A pattern of all members means those with a digest of their own, and not what they stand in."""
+    paths = Paths.of([Pattern("t:result/*"), Pattern("t:a/**/*")], "t")
+    found = [paths.takes([name], {"iban": "DE89"}) for name in ("result", "a")]
+    assert [False, False] == found
+    assert True is paths.takes(["result", "iban"], "DE89")
