@@ -16,10 +16,11 @@ from pydantic.json_schema import models_json_schema
 import tracebus.events  # noqa: F401  defines the payload classes
 from evidence.completeness import PROOF
 from evidence.digest import ALGORITHMS
-from evidence.disclosure import SALT, SD
+from evidence.disclosure import ELEMENT, SALT, SD
 from evidence.header import EVENT_VERSION, MAX_CAUSES, REQUIRED_FIELDS, RISKS
 from evidence.projection import VIEWS
 from tracebus.payload import JSON_TEXT, payload_classes
+from tracebus.sensitivity import NEVER_SENSITIVE
 
 Schema = dict[str, Any]
 
@@ -116,6 +117,15 @@ _COMMITTED: Final[dict[str, Schema]] = {
 }
 
 
+_ELEMENT: Final[Schema] = {
+    "description": "The digest of the disclosure of a sensitive element, in its place (RFC 9901).",
+    "type": "object",
+    "properties": {ELEMENT: _COMMITTED[SD]["items"]},
+    "required": [ELEMENT],
+    "additionalProperties": False,
+}
+
+
 def build() -> dict[str, str]:
     """Return the text of each schema by its file name."""
     schemas = {
@@ -143,8 +153,9 @@ def event_committed_schema() -> Schema:
     return _event(
         "Event, committed form",
         "An event as it is hashed: in place of each sensitive member, _sd has the digest of its disclosure. "
+        "Classes and operators choose what is sensitive; what was decided, and by whom, never is. "
         f"The payload is absent where it was withheld or erased. {_RELEASE}",
-        payloads,
+        payloads | {"Element": _ELEMENT},
         {"type": "object", "properties": _COMMITTED, "required": [SALT]},
     )
 
@@ -313,21 +324,30 @@ def _member(schema: Schema) -> Schema:
 
 
 def _commit(name: str, schema: Schema) -> Schema:
-    """Return the committed form of a model's schema: no sensitive member, but ``_sd``."""
+    """Return the committed form of a model's schema: any member may have left it, but what never does."""
+    types = {cls: event_type for event_type, cls in _built_in_classes().items()}
     members = schema["properties"]
     sensitive = sorted(member for member, value in members.items() if value.get("x-sensitive"))
-    committed = {member: value for member, value in members.items() if member not in sensitive}
-    required = schema.get("required", [])
-    if sensitive:
-        committed[SD] = _COMMITTED[SD] | {
-            "description": f"Digests of the disclosures of {', '.join(sensitive)}, sorted (RFC 9901).",
-            "maxItems": len(sensitive),
-        }
-    if name in _built_in_classes().values():
+    marked = f" Its class marks {', '.join(sensitive)}." if sensitive else ""
+    committed = {member: _with_elements(value) for member, value in members.items()}
+    committed[SD] = _COMMITTED[SD] | {
+        "description": f"{_COMMITTED[SD]['description']}{marked}",
+        "maxItems": len(members),
+    }
+    required = set(schema.get("required", ())) & NEVER_SENSITIVE.get(types.get(name, ""), frozenset())
+    if name in types:
         committed[SALT] = _COMMITTED[SALT]
-        required = [*required, SALT]
-    schema = schema | {"properties": committed}
+        required.add(SALT)
+    schema = {key: value for key, value in schema.items() if key != "required"} | {"properties": committed}
     return schema | {"required": sorted(required)} if required else schema
+
+
+def _with_elements(schema: Schema) -> Schema:
+    """Return a typed member's schema, with digests in the place of elements that left its arrays."""
+    if schema.get("type") != "array":
+        return schema
+    items = {"anyOf": [_with_elements(schema["items"]), {"$ref": "#/$defs/Element"}]}
+    return schema | {"items": items}
 
 
 def _kept_back(payload: dict[str, Schema], disclosures: dict[str, Schema], why: dict[str, Schema]) -> Schema:

@@ -50,6 +50,8 @@ from tracebus.losses import FAIL_OPEN
 from tracebus.metrics import Metrics
 from tracebus.payload import EventPart, EventPayload, FreeForm, Sensitive, UntypedPayload
 from tracebus.run import Run, RunRef
+from tracebus.secret_patterns import SecretPattern
+from tracebus.secret_scanner import SecretScanner
 from tracebus.sink import Sink
 from tracebus.subscription import Subscription
 from tracebus.transparency.checkpoints import Checkpointer
@@ -84,6 +86,8 @@ __all__ = [
     "RunExists",
     "RunRef",
     "RunSummary",
+    "SecretPattern",
+    "SecretScanner",
     "Sensitive",
     "Sink",
     "SinkOverflow",

@@ -11,13 +11,15 @@ from tracebus.confirmation import Confirmation
 from tracebus.errors import AppendUnknown
 from tracebus.eventlog.base import AnyEvent, Draft
 from tracebus.gate import Gate
+from tracebus.secret_reports import is_report
 
 
 class Ticket:
     """Drafts on their way into the log, and what became of them.
 
     `confirmations` are what their publisher waits for next, `size` is how many events are counted as
-    published. Nobody published, and nobody waits for, a ticket that is `unattended`.
+    published, which reports of secrets are not. Nobody published, and nobody waits for, a ticket that is
+    `unattended`.
     """
 
     __slots__ = ("confirmations", "drafts", "outcome", "size", "unattended")
@@ -30,7 +32,7 @@ class Ticket:
         unattended: bool = False,
     ) -> None:
         self.drafts = drafts
-        self.size = 0 if unattended else len(drafts)
+        self.size = 0 if unattended else len(drafts) - sum(map(is_report, drafts))
         self.confirmations = confirmations
         self.unattended = unattended
         self.outcome: list[AnyEvent] | Exception = AppendUnknown("the writer failed")

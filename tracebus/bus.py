@@ -23,17 +23,20 @@ import anyio.to_thread
 
 from tracebus.alarm import OnAlarm, log_alarm
 from tracebus.anchor.schedule import Anchoring
+from tracebus.committed import Committer
 from tracebus.confirmation import Confirmation
 from tracebus.delivery import Delivery, DeliveryStatus
 from tracebus.drafting import HeaderArguments, draft_event, draft_start
 from tracebus.errors import BusClosed, RunClosed, UnknownRun
 from tracebus.event import TraceEvent
 from tracebus.eventlog.base import AnyEvent, Draft, EventLog, EventQuery
-from tracebus.events import IdentitySource, PreviousRun, Resumed, RunCompleted
+from tracebus.events import IdentitySource, PreviousRun, Resumed, RunCompleted, RunStarted
 from tracebus.losses import FAIL_OPEN, Losses
 from tracebus.metrics import Metrics
 from tracebus.payload import EventPayload, UntypedPayload
 from tracebus.run import FINISH_SECONDS, Outcome, Run, RunArguments, RunRef, bound
+from tracebus.secret_reports import add_reports, is_report
+from tracebus.secret_scanner import DEFAULT_SCANNER, SecretScanner
 from tracebus.sink import Sink
 from tracebus.subscription import Subscription
 from tracebus.writer import Counts, Writer
@@ -63,6 +66,11 @@ class TraceEventBus:
             unless it is given.
         anchoring: When the log's checkpoints are signed and brought to anchors, beside all this; never
             unless given.
+        sensitive: What is sensitive besides the members that classes mark (ADR 0015): patterns such as
+            ``*:iban`` or ``tool_executed:result/passengers/*/dob``. It leaves the payload as a salted digest.
+        plain: What is not sensitive although its class marks it: patterns such as ``tool_*:/arguments``.
+        secret_scanner: Replaces credentials by markers before anything is recorded, each with a
+            `SecretDetected` beside its event (ADR 0017). None records what it is given.
     """
 
     def __init__(
@@ -74,12 +82,17 @@ class TraceEventBus:
         fail_open: Collection[str] = FAIL_OPEN,
         on_alarm: OnAlarm = log_alarm,
         anchoring: Anchoring | None = None,
+        sensitive: Collection[str] = (),
+        plain: Collection[str] = (),
+        secret_scanner: SecretScanner | None = DEFAULT_SCANNER,
     ) -> None:
         if isinstance(log, str | os.PathLike):
             raise TypeError(f"log: expected an event log, such as SqliteEventLog({os.fspath(log)!r})")
         if isinstance(fail_open, str):
             raise TypeError(f"fail_open: expected a collection of event types, found {fail_open!r:.80}")
         self.log = log
+        self.committer = Committer(sensitive, plain, secret_scanner)
+        self._secret_scanner = secret_scanner
         self._subscriptions = tuple(
             sink if isinstance(sink, Subscription) else Subscription(sink) for sink in sinks
         )
@@ -122,6 +135,8 @@ class TraceEventBus:
         return self
 
     def _open_log(self) -> None:
+        if self._secret_scanner is not None:
+            self._secret_scanner.prepare()
         self.log.open()
         self.log.append(())  # a log that cannot be written is noticed here, not by the first event
 
@@ -247,35 +262,41 @@ class TraceEventBus:
                 `UnrecordedEvent` is returned instead, and a gap recorded later.
             AppendUnknown: It cannot be told whether the event is in the log.
             SinkUnconfirmed: The event is durable, but a required sink has not confirmed it.
-            ValueError, TypeError, NotCanonicalizable: The payload or an argument cannot be taken.
+            ValueError, TypeError, NotCanonicalizable: The payload or an argument cannot be taken, or an
+                argument is a secret.
         """
-        run, draft = draft_event(payload, type, run, **header)
+        run, draft = draft_event(self.committer, payload, type, run, **header)
         (event,) = await self._append([draft], run)
         return event
 
     async def _append(self, drafts: list[Draft], run: Run) -> list[AnyEvent]:
-        """Append a group, and wait for the sinks that publish has to wait for."""
+        """Append a group, and wait for the sinks that publish has to wait for.
+
+        What it returns is the publisher's: reports of secrets are stored with it, and left out.
+        """
+        group = add_reports(drafts, run, self._secret_scanner)
         writer, confirmations = self._writer, self._admit(blocking=False)
         try:
-            events = await writer.append(drafts, run.note, confirmations)
+            events = await writer.append(group, run.note, confirmations)
             for confirmation in confirmations:
                 await confirmation.wait()
         finally:
             for confirmation in confirmations:
                 confirmation.forget()
-        return events
+        return _without_reports(group, events)
 
     def _append_sync(self, drafts: list[Draft], run: Run) -> list[AnyEvent]:
         """Do as `_append` in a thread, blocking it."""
+        group = add_reports(drafts, run, self._secret_scanner)
         writer, confirmations = self._writer, self._admit(blocking=True)
         try:
-            events = writer.append_sync(drafts, run.note, confirmations)
+            events = writer.append_sync(group, run.note, confirmations)
             for confirmation in confirmations:
                 confirmation.wait_sync()
         finally:
             for confirmation in confirmations:
                 confirmation.forget()
-        return events
+        return _without_reports(group, events)
 
     def _admit(self, *, blocking: bool) -> list[Confirmation]:
         return [delivery.admit(blocking=blocking) for delivery in self._attended]
@@ -307,7 +328,7 @@ class TraceEventBus:
 
         In an event loop's own thread this stops the loop for as long: there, prefer `publish`.
         """
-        run, draft = draft_event(payload, type, run, **header)
+        run, draft = draft_event(self.committer, payload, type, run, **header)
         (event,) = self._append_sync([draft], run)
         return event
 
@@ -328,7 +349,7 @@ class TraceEventBus:
             As `publish`.
         """
         items = [item if isinstance(item, tuple) else (item, HeaderArguments()) for item in payloads]
-        drafts = [draft_event(payload, None, run, **header) for payload, header in items]
+        drafts = [draft_event(self.committer, payload, None, run, **header) for payload, header in items]
         return await self._append([draft for _, draft in drafts], drafts[0][0]) if drafts else []
 
     # Reading
@@ -422,7 +443,8 @@ class TraceEventBus:
             raise RunClosed(run_id, f"ended at seq {head.seq}; start a new run of the workflow")
         (first,) = self.log.query(EventQuery(run_id=run_id, limit=1))
         turns = sum(1 for _ in self.log.query(EventQuery(run_id=run_id, types=("turn_started",))))
-        return Run(self, run_id, head.workflow_id, head.tenant_id, first.agent_id, turns)
+        user_id = first.payload.user_id if isinstance(first.payload, RunStarted) else None
+        return Run(self, run_id, head.workflow_id, head.tenant_id, first.agent_id, turns, user_id)
 
     async def previous_of(self, run_id: str) -> PreviousRun:
         """Return what a run that follows from this one says of it: run, seq and event hash.
@@ -483,3 +505,9 @@ class TraceEventBus:
     def bind(self, run: Run) -> AbstractContextManager[Run]:
         """Make a run the one that `publish` uses in this context; begins and ends nothing."""
         return bound(run)
+
+
+def _without_reports(group: list[Draft], events: list[AnyEvent]) -> list[AnyEvent]:
+    if len(group) == 1:
+        return events
+    return [event for draft, event in zip(group, events, strict=True) if not is_report(draft)]

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from evidence import canonical
 from evidence.header import MAX_CAUSES, RISKS, is_id, is_name, is_ulid
-from tracebus.committed import commit
+from tracebus.committed import Committed, Committer, content_of
 from tracebus.event import TraceEvent
 from tracebus.eventlog.base import AnyEvent, Draft
 from tracebus.events import PreviousRun, RunStarted
@@ -35,6 +36,7 @@ class HeaderArguments(TypedDict, total=False):
 
 
 def draft_event(
+    committer: Committer,
     payload: Any,
     event_type: str | None,
     run: Run | None,
@@ -53,7 +55,7 @@ def draft_event(
     return run, Draft(
         run_id=run.run_id,
         workflow_id=run.workflow_id,
-        committed=commit(payload, event_type),
+        committed=committer.commit(payload, event_type),
         tenant_id=run.tenant_id,
         agent_id=_check("agent_id", agent_id, _NAME) or run.agent_id,
         turn_id=_check("turn_id", turn_id, _ID),
@@ -80,18 +82,26 @@ def draft_start(
     if key is not None and run_id is None:
         raise ValueError("key: expected a run_id with it, or the repeated start would begin another run")
     run_id = f"run-{new_ulid()}" if run_id is None else run_id
-    run = Run(bus, run_id, run_id if workflow_id is None else workflow_id, tenant_id, agent_id)
+    payload = _run_started(started, kind, previous, user_id)
+    run = Run(
+        bus,
+        run_id,
+        run_id if workflow_id is None else workflow_id,
+        tenant_id,
+        agent_id,
+        user_id=payload.user_id,
+    )
     _check("run_id", run.run_id, _USER_ID)
     _check("workflow_id", run.workflow_id, _USER_ID)
-    payload = _run_started(started, kind, previous, user_id)
+    committed = bus.committer.commit(payload)
     draft = Draft(
         run_id=run.run_id,
         workflow_id=run.workflow_id,
-        committed=commit(payload),
+        committed=committed,
         tenant_id=_check("tenant_id", tenant_id, _NAME),
         agent_id=_check("agent_id", agent_id, _NAME),
         key=_check("key", key, _ID),
-        user_id=payload.user_id,
+        user_id=_recorded_user_id(payload, committed),
     )
     return run, draft
 
@@ -102,6 +112,14 @@ def _run_started(
     given = {"previous": previous, "user_id": user_id, "kind": kind if kind != "new" else None}
     members = {} if started is None else {name: getattr(started, name) for name in started.model_fields_set}
     return RunStarted(**members | {name: value for name, value in given.items() if value is not None})
+
+
+def _recorded_user_id(payload: RunStarted, committed: Committed) -> str | None:
+    """Return the user id for the log's index: what the event holds, where a secret in it was masked."""
+    if not any(finding.path == ("userId",) for finding in committed.findings):
+        return payload.user_id
+    content = canonical.loads(content_of(committed.payload, committed.disclosures))
+    return str(content["userId"])
 
 
 _Rule = tuple[Callable[[object], bool], str]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 from collections.abc import Mapping
-from typing import Any, Generic, NoReturn, TypeVar, cast
+from typing import Any, Generic, NoReturn, Self, TypeVar, cast
 
 import orjson
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
@@ -12,11 +13,11 @@ from pydantic_core import CoreSchema, core_schema
 
 from evidence import canonical
 from evidence.digest import algorithm_of, digest
-from evidence.disclosure import SALT, member_digest, open_payload
-from evidence.errors import DigestMismatch, MalformedInput
+from evidence.disclosure import SALT, disclose, member_digest, open_payload
+from evidence.errors import DigestMismatch, DisclosureRefused, MalformedInput, NotCanonicalizable
 from evidence.header import Header, check_header, event_hash
-from tracebus.committed import read_free_form
 from tracebus.errors import NotRecorded
+from tracebus.free_form import read_free_form
 from tracebus.payload import EventPayload, UntypedPayload, payload_class
 
 P_co = TypeVar("P_co", bound=EventPayload | UntypedPayload, covariant=True)
@@ -50,7 +51,8 @@ class TraceEvent(Generic[P_co]):
 
         Raises:
             MalformedInput: Not an event.
-            DigestMismatch: The payload does not hash to contentHash, as that of the full form.
+            DigestMismatch: The payload does not hash to contentHash, as that of the opened form.
+            DisclosureRefused: What it discloses is not what was committed.
         """
         if isinstance(wire, Mapping):
             tree = copy.deepcopy(dict(wire))
@@ -58,7 +60,8 @@ class TraceEvent(Generic[P_co]):
             tree = canonical.loads(wire.encode() if isinstance(wire, str) else wire)
         if not isinstance(tree, dict):
             raise MalformedInput("event", f"expected an object, found {type(tree).__name__}")
-        payload = tree.pop("payload", None)
+        payload, is_disclosing = tree.pop("payload", None), "disclosures" in tree
+        disclosed = tree.pop("disclosures", None)
         check_header(tree, "event")
         payload_json = None if payload is None else canonical.dumps(payload)
         if (
@@ -68,7 +71,12 @@ class TraceEvent(Generic[P_co]):
             raise DigestMismatch(
                 f"event {tree['id']}", "payload is not the committed form that contentHash is over"
             )
-        return TraceEvent(tree, payload_json)
+        if not is_disclosing:
+            return TraceEvent(tree, payload_json)
+        place = f"event {tree['id']}"
+        disclosures = _read_disclosures(disclosed, place)
+        open_payload(payload, disclosures, place)
+        return TraceEvent(tree, payload_json, disclosures)
 
     @property
     def id(self) -> str:
@@ -160,9 +168,16 @@ class TraceEvent(Generic[P_co]):
         """A copy of the header, by wire names."""
         return copy.deepcopy(self._header) if "causes" in self._header else dict(self._header)
 
-    def copy(self) -> TraceEvent[P_co]:
+    def copy(self) -> Self:
         """Return the same event as an object of its own, whose payload is read anew."""
-        return TraceEvent(self._header, self._payload_json, self._disclosures, self._position)
+        return self.showing(self._disclosures)
+
+    def showing(self, disclosures: tuple[str, ...]) -> Self:
+        """Return the same event with these of its disclosures and no other: with none, its committed form.
+
+        A disclosure that stands within another one can be read only together with it.
+        """
+        return type(self)(self._header, self._payload_json, disclosures, self._position)
 
     @property
     def payload_json(self) -> bytes | None:
@@ -218,15 +233,23 @@ class TraceEvent(Generic[P_co]):
         """
         return member_digest(self._disclosures, name, f"event {self.id}")
 
-    def to_wire(self, *, opened: bool = False) -> dict[str, Any]:
+    def to_wire(self, *, disclosed: bool = False, opened: bool = False) -> dict[str, Any]:
         """Return the event as JSON values, by wire names.
 
-        The committed form, which verifies, holds digests in place of sensitive members. With
-        `opened` they stand in the clear, and the payload is not what contentHash is over.
+        The committed form, which verifies, holds digests in place of sensitive members.
+
+        Args:
+            disclosed: Beside it, and where there are any, the disclosures that the event has, in the
+                clear: ``"disclosures": [{"salt": …, "name": …, "value": …}]``, an array's element without
+                a name. `from_wire` checks them against the payload's digests.
+            opened: In place of it the payload with its sensitive members, which is not what contentHash
+                is over: for reading, and for nothing else.
         """
         wire = self.header
         if self._payload_json is not None:
             wire["payload"] = self.opened() if opened else orjson.loads(self._payload_json)
+        if disclosed and self._disclosures:
+            wire["disclosures"] = [_disclosure_to_wire(text) for text in self._disclosures]
         return wire
 
     def __eq__(self, other: object) -> bool:
@@ -280,10 +303,6 @@ class UnrecordedEvent(TraceEvent[P_co]):
     id = seq = timestamp = log = content_hash = parent_hash = event_hash = header = property(_refuse)
     to_wire = member_digest = _refuse
 
-    def copy(self) -> UnrecordedEvent[P_co]:
-        """Return the same event as an object of its own."""
-        return UnrecordedEvent(self._header, self._payload_json, self._disclosures)
-
     def __hash__(self) -> int:
         return id(self)
 
@@ -297,6 +316,35 @@ class UnrecordedEvent(TraceEvent[P_co]):
         return UnrecordedEvent, (self._header, self._payload_json, self._disclosures)
 
 
+def _disclosure_to_wire(text: str) -> dict[str, Any]:
+    """Return what an encoded disclosure of a log says."""
+    salt, *name, value = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    return {"salt": salt, "value": value} | ({"name": name[0]} if name else {})
+
+
+def _read_disclosures(disclosed: object, place: str) -> tuple[str, ...]:
+    """Return the disclosures that `to_wire` wrote in the clear, as they are encoded.
+
+    Raises:
+        MalformedInput: They are of another form.
+        DisclosureRefused: One has no canonical form.
+    """
+    if not isinstance(disclosed, list) or not disclosed:
+        raise MalformedInput(f"{place}/disclosures", f"expected one or more, found {disclosed!r:.80}")
+    texts = []
+    for i, item in enumerate(disclosed):
+        at = f"{place}/disclosures/{i}"
+        if not isinstance(item, dict) or {"salt", "value"} | ({"name"} & item.keys()) != item.keys():
+            raise MalformedInput(at, "expected salt, name and value, or salt and value")
+        if not isinstance(item["salt"], str) or not item["salt"] or not isinstance(item.get("name", ""), str):
+            raise MalformedInput(at, "expected texts as salt and name")
+        try:
+            texts.append(disclose(item.get("name"), item["value"], item["salt"])[0])
+        except NotCanonicalizable as error:
+            raise DisclosureRefused(at, f"has no canonical form: {error}") from None
+    return tuple(texts)
+
+
 def _validate(value: object) -> TraceEvent[EventPayload | UntypedPayload]:
     if isinstance(value, TraceEvent):
         return value
@@ -304,7 +352,7 @@ def _validate(value: object) -> TraceEvent[EventPayload | UntypedPayload]:
         raise ValueError(f"expected an event, found {type(value).__name__}")
     try:
         return TraceEvent.from_wire(value)
-    except (MalformedInput, DigestMismatch) as error:
+    except (MalformedInput, DigestMismatch, DisclosureRefused) as error:
         raise ValueError(str(error)) from None
 
 

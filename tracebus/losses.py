@@ -15,6 +15,7 @@ from tracebus.event import UnrecordedEvent
 from tracebus.eventlog.base import AnyEvent, Draft
 from tracebus.eventlog.sealing import add_optional_fields
 from tracebus.events import RecordingGap
+from tracebus.secret_reports import is_report
 from tracebus.upkeep import log_run
 
 FAIL_OPEN: Final = frozenset(
@@ -96,9 +97,12 @@ class Losses:
         return sum(loss.types.total() for loss in self._by_run.values())
 
     def may_lose(self, drafts: Sequence[Draft], error: Exception) -> bool:
-        """Tell whether a group that was not stored for this reason fails open."""
+        """Tell whether a group that was not stored for this reason fails open.
+
+        A report of secrets does as the event that it goes with.
+        """
         return isinstance(error, LOG_FAILURES) and all(
-            draft.committed.type in self._fail_open for draft in drafts
+            draft.committed.type in self._fail_open or is_report(draft) for draft in drafts
         )
 
     def add(self, drafts: Sequence[Draft], error: Exception) -> list[AnyEvent]:

@@ -15,7 +15,7 @@ class Metrics:
     ``refused`` raised, ``unrecorded`` failed open, ``withdrawn`` were cancelled before they were appended,
     and ``queue_depth`` are waiting. A batch is what was appended with one sync: ``batches`` so far, the
     last and the largest of ``last_batch`` and ``largest_batch`` events. What the bus records itself, such
-    as gaps, is not counted.
+    as gaps and ``secret_detected``, counts in batches only.
     """
 
     published: int

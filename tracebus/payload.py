@@ -15,7 +15,8 @@ Built-in types have no dot in their name, users' types must have one.
 
 Two marks say how a member is committed (`tracebus.committed`): `Sensitive` members are replaced by
 salted digests, `FreeForm` members take any value at all and never cause a refusal. Give a sensitive
-member a default, so that the payload can still be read as this class where it is withheld.
+member a default, so that the payload can still be read as this class where it is withheld. Operators
+can mark more, and take marks off, with patterns (`tracebus.sensitivity`).
 """
 
 from __future__ import annotations

@@ -63,6 +63,7 @@ class Run:
     """A handle to an open run. Make it with `TraceEventBus.run`, `start_run` or `resume_run`.
 
     It may be used from any task and any thread; it holds no place in the chain, which the log keeps.
+    `user_id` is whom it is for, as far as the log still says so.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Run:
         tenant_id: str | None,
         agent_id: str | None,
         turns: int = 0,
+        user_id: str | None = None,
     ) -> None:
         self._bus = bus
         self._turns = turns
@@ -82,6 +84,7 @@ class Run:
         self.workflow_id = workflow_id
         self.tenant_id = tenant_id
         self.agent_id = agent_id
+        self.user_id = user_id
 
     @property
     def ref(self) -> RunRef:
@@ -160,13 +163,14 @@ class Run:
     async def child(self, **started: Unpack[RunArguments]) -> AsyncIterator[Run]:
         """A run of the same workflow, begun from this one, for as long as the context lasts.
 
-        Its ``run_started`` names this run and the head that it has now. It has this run's agent
-        unless `started`, the arguments of `TraceEventBus.start_run`, names another.
+        Its ``run_started`` names this run and the head that it has now. It is for this run's user, and has
+        its agent, unless `started`, the arguments of `TraceEventBus.start_run`, names another.
         """
         inherited = RunArguments(
             workflow_id=self.workflow_id,
             tenant_id=self.tenant_id,
             agent_id=self.agent_id,
+            user_id=self.user_id,
             kind="child",
             previous=await self._bus.previous_of(self.run_id),
         )

@@ -108,6 +108,16 @@ class Bench:
         ours, theirs = (found[name]["per_second"] for name in ("ours", "rfc8785"))
         yield Row("canonicalise 450 bytes", "/s", ours, Target("≥", 8, "×"), "rfc8785", theirs)
 
+    def sensitive(self) -> Iterator[Row]:
+        """What each member costs that a pattern makes sensitive."""
+        work = "commit, for each sensitive member"
+        count = self._sizes.canonicalise
+        found = in_turns(work, self._sizes.repeat, {"ours": lambda: OURS.run("sensitive", count=count)})
+        yield Row(work, "µs", found["ours"]["us"], Target("<", 5, "µs"))
+        yield Row(
+            "its size, beside the payload's", "bytes", found["ours"]["bytes"], Target("<", 160, "bytes")
+        )
+
     def publish(self) -> Iterator[Row]:
         """Publish one after another, beside the bare disk, and from many tasks at once, beside peers."""
         sizes = self._sizes
@@ -234,6 +244,7 @@ def _run_python(code: str) -> Figures:
 
 GROUPS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "canonicalise": Bench.canonicalise,
+    "sensitive": Bench.sensitive,
     "publish": Bench.publish,
     "publish_many": Bench.publish_many,
     "verify": Bench.verify,

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+
+from tracebus import EventQuery, SqliteEventLog
 
 Cli = Callable[..., Result]
 
@@ -54,6 +57,31 @@ def test_json_summary(cli: Cli, talks: Path) -> None:
     assert (2, 4, 8, 2, 0) == tuple(
         summary[name] for name in ("conversations", "messages", "events", "imported", "present")
     )
+
+
+def test_patterns(cli: Cli, tmp_path: Path) -> None:
+    """--plain leaves a member in the clear, and --sensitive takes one within it out."""
+    function = {"name": "book", "arguments": '{"flight": "HAT170", "email": "kim@example.org"}'}
+    call = {"id": "c1", "type": "function", "function": function}
+    talk = {"conversation": "t", "messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
+    path = tmp_path / "talks.jsonl"
+    path.write_text(json.dumps(talk))
+
+    result = cli("import", "chat", path, "--plain", "tool_*:/arguments", "--sensitive", "*:email")
+
+    assert 0 == result.exit_code
+    with closing(SqliteEventLog(tmp_path / "trace.db", read_only=True)) as log:
+        (event,) = log.query(EventQuery(types=("tool_proposed",)))
+    assert {"flight", "_sd"} == json.loads(event.payload_json or b"")["arguments"].keys()
+    assert 1 == len(event.disclosures)
+
+
+@pytest.mark.parametrize("option", [("--sensitive", "*:"), ("--sensitive", "gate_verdict:verdict")])
+def test_a_pattern_that_is_refused(cli: Cli, talks: Path, option: tuple[str, str]) -> None:
+    """It exits with 2, and no log is made."""
+    result = cli("import", "chat", talks, *option)
+    assert (2, True) == (result.exit_code, "pattern" in result.stderr)
+    assert not Path("trace.db").exists()
 
 
 def test_a_malformed_line_is_named(cli: Cli, talks: Path) -> None:
@@ -153,3 +181,34 @@ def test_ctrl_c_during_an_import(cli: Cli, long_talks: Path, tmp_path: Path) -> 
     assert (130, "interrupted\n") == (done.returncode, done.stderr)
     assert 100 == json.loads(cli("import", "chat", long_talks, "--json").stdout)["conversations"]
     assert "no open runs\n" == cli("runs", "--open").stdout
+
+
+def test_secrets(cli: Cli, tmp_path: Path) -> None:
+    """Credentials are masked, and each place recorded, unless it is said not to."""
+    secret = "ghp_" + "a1B2" * 9
+    talk = {"conversation": "talk-7", "messages": [{"role": "user", "content": f"use {secret}"}]}
+    path = tmp_path / "talks.jsonl"
+    path.write_text(json.dumps(talk) + "\n")
+    cli("import", "chat", path)
+    cli("import", "chat", path, "--log", "as-it-is.db", "--no-secret-scan")
+    masked, as_it_is = (
+        cli("show", "talk-7", "--json", "--log", log).stdout for log in ("trace.db", "as-it-is.db")
+    )
+    assert ([True, True], [False, True]) == (
+        ["[secret: github-token]" in masked, "secret_detected" in masked],
+        ["secret_detected" in as_it_is, secret in as_it_is],
+    )
+
+
+def test_a_secret_in_an_id(cli: Cli, tmp_path: Path) -> None:
+    """A conversation whose id is a secret is refused, and the secret is not repeated."""
+    secret = "ghp_" + "a1B2" * 9
+    path = tmp_path / "talks.jsonl"
+    path.write_text(json.dumps(TALK) + "\n" + json.dumps({**TALK, "conversation": secret}) + "\n")
+    result = cli("import", "chat", path)
+    assert (2, True, False) == (
+        result.exit_code,
+        "talks.jsonl: the id of a conversation: " in result.stderr,
+        secret in result.stderr + result.stdout,
+    )
+    assert ["talk-7"] == [run["workflowId"] for run in json.loads(cli("runs", "--json").stdout)]

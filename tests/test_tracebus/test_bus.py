@@ -383,6 +383,21 @@ async def test_child(log: EventLog) -> None:
     assert {"kind": "child", "previous": expected} == first.opened()
 
 
+@pytest.mark.parametrize("is_resumed", [False, True])
+async def test_a_child_is_for_the_same_user(log: EventLog, is_resumed: bool) -> None:
+    """A child run is for its parent's user, also where the parent was resumed, and is found by that user."""
+    async with TraceEventBus(log) as bus:
+        parent = await bus.start_run(workflow_id="w", user_id="u-91")
+        if is_resumed:
+            await parent.suspend("a person is asked")
+            parent = await bus.resume_run(parent.ref)
+        async with parent.child() as child, parent.child(user_id="u-7") as other:
+            pass
+        await parent.finish()
+    found = {event.run_id for event in await events(log, user_id="u-91")}
+    assert ({parent.run_id, child.run_id}, "u-7") == (found, other.user_id)
+
+
 async def test_resume_in_another_process(tmp_path: Path) -> None:
     """Another process goes on with a run, turns and all, from its ref."""
     log = SqliteEventLog(tmp_path / "trace.db")

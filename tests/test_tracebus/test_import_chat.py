@@ -441,6 +441,25 @@ async def test_a_conversation_that_stands_twice(bus: TraceEventBus, write: Write
         await import_chat(bus, write(talk, MESSAGES, talk))
 
 
+async def test_the_user(bus: TraceEventBus, write: Write) -> None:
+    """The conversation's user is the run's, can be withheld and found, and is in nothing else."""
+    talk = {"conversation": "talk-1", "messages": MESSAGES, "user": "u-91", "reward": 1}
+    await import_chat(bus, write(talk))
+    events = events_of(bus)
+
+    assert "u-91" == events[0].opened()["userId"]
+    assert b"u-91" not in (events[0].payload_json or b"")
+    assert {"reward": 1} == events[-1].opened()["output"]
+    assert ["talk-1"] == [event.workflow_id for event in bus.log.query(EventQuery(user_id="u-91", limit=1))]
+
+
+@pytest.mark.parametrize("user", [5, {"id": "u"}, "\ud800"])
+async def test_a_user_that_is_no_text(bus: TraceEventBus, write: Write, user: Any) -> None:
+    """It is refused: nobody would find it under the person's id."""
+    with pytest.raises(MalformedInput, match="line 1: user: expected text"):
+        await import_chat(bus, write({"conversation": "talk-1", "messages": [], "user": user}))
+
+
 # A real record
 
 
@@ -482,6 +501,38 @@ async def test_nothing_of_a_real_record_is_lost(airline: Path, bus: TraceEventBu
             events = events_of(bus, talk["conversation"])
             assert _without_spelling(talk["messages"]) == _messages(events[1:-1])
             assert {"reward": talk["reward"]} == events[-1].opened()["output"]
+
+
+PERSONAL = ["email", "dob", "address", "name", "first_name", "last_name", "passengers", "payment_methods"]
+
+
+async def test_patterns_on_a_real_record(airline: Path) -> None:
+    """What patterns mean leaves the calls' arguments; results that are JSON in a text leave as a whole."""
+    log = MemoryEventLog()
+    patterns = [f"*:{name}" for name in PERSONAL]
+    plain = ["tool_*:/arguments", "tool_executed:/result"]
+    async with TraceEventBus(log, sensitive=patterns, plain=plain) as bus:
+        await import_chat(bus, airline)
+    withheld = 0
+    for event in log.query(EventQuery(types=("tool_proposed",))):
+        arguments, committed = event.opened()["arguments"], json.loads(event.payload_json or b"")["arguments"]
+        assert {name for name in arguments if name not in PERSONAL} == committed.keys() - {"_sd"}
+        assert len(arguments.keys() & set(PERSONAL)) == len(committed.get("_sd", []))
+        withheld += "_sd" in committed
+    results = [
+        (_is_container(event.opened()["result"]), "result" in json.loads(event.payload_json or b""))
+        for event in log.query(EventQuery(types=("tool_executed",)))
+    ]
+    assert withheld
+    assert {(True, False), (False, True)} == set(results)
+
+
+def _is_container(text: str) -> bool:
+    """Tell whether a text is a JSON object or array."""
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except ValueError:
+        return False
 
 
 def _without_spelling(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from evidence.printable import printable
-from tracebus.committed import read_free_form
 from tracebus.eventlog import AnyEvent
+from tracebus.free_form import read_free_form
 
 MAX_TEXT: Final = 80
 """How many characters of one member are shown."""

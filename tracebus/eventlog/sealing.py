@@ -22,6 +22,7 @@ from tracebus.errors import AppendConflict, KeyConflict, PublishError, RunClosed
 from tracebus.event import TraceEvent
 from tracebus.eventlog.base import AnyEvent, Draft
 from tracebus.ids import MonotonicIds, NewId
+from tracebus.secret_reports import is_report
 
 # Header fields that are there if the draft says something of them.
 _OPTIONAL: Final = ("tenantId", "agentId", "turnId", "occurredAt", "risk", "key", "causes")
@@ -155,15 +156,16 @@ class Batch:
 def _repeat(draft: Draft, stored: AnyEvent) -> AnyEvent:
     """Return the stored event that a draft with the same key repeats.
 
-    Where something of the stored event was erased, only the types are compared.
+    Where something of the stored event was erased, only the types are compared; of a report of secrets, too,
+    for it says where they were in a way that another process cannot repeat.
     """
     same = (stored.type, stored.workflow_id, stored.tenant_id) == (
         draft.committed.type,
         draft.workflow_id,
         draft.tenant_id,
     )
-    if same and stored.payload_json is not None:
-        _, payload, disclosures = draft.committed
+    if same and stored.payload_json is not None and not is_report(draft):
+        payload, disclosures = draft.committed.payload, draft.committed.disclosures
         kept = open_payload(canonical.loads(stored.payload_json), stored.disclosures, "stored")
         if not kept.hidden:
             same = content_of(stored.payload_json, stored.disclosures) == content_of(payload, disclosures)

@@ -16,7 +16,8 @@ PlaceHash = Annotated[str, Field(pattern=r"^hmac-sha256:[0-9a-f]{64}$")]
 class SecretDetected(EventPayload, type="secret_detected"):
     """A secret was found where it does not belong: a key, a password, a token.
 
-    Publish it when it is found. The secret itself, or a digest of it, is never recorded.
+    The bus stores one beside each event in which it masked a secret; publish it for those that you find
+    yourself. The secret itself, or a digest of it, is never recorded.
     """
 
     pattern_id: str

@@ -21,7 +21,7 @@ from tracebus.events._fields import (
     Timestamp,
     Ulid,
 )
-from tracebus.payload import EventPart, EventPayload
+from tracebus.payload import EventPart, EventPayload, Sensitive
 
 DisclosureDigest = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
 """The digest of a sensitive member, as it stands in ``_sd``."""
@@ -33,7 +33,7 @@ class ErasureTarget(EventPart):
     event_id: Ulid
     """The event."""
     digests: Annotated[list[DisclosureDigest], Field(min_length=1)] | None = None
-    """Digests of the sensitive members that were erased; absent: the whole payload was."""
+    """Digests of the sensitive members, nested ones too, that were erased; absent: the payload was, whole."""
 
 
 class DataErased(EventPayload, type="data_erased"):
@@ -85,7 +85,9 @@ class RetentionApplied(EventPayload, type="retention_applied"):
 class LegalHoldChanged(EventPayload, type="legal_hold_changed"):
     """A legal hold was placed or released: while it stands, nothing it covers may be erased.
 
-    Publish it before the hold takes effect, or ends.
+    In a workflow it covers that workflow. In ``tracebus:log`` it covers what `tenant_id` and `user_id`
+    say, and with neither of them the whole log. Publish it before the hold takes effect, or ends; it
+    ends where it was placed.
     """
 
     hold_id: str
@@ -100,8 +102,10 @@ class LegalHoldChanged(EventPayload, type="legal_hold_changed"):
     """Why, in one line."""
     matter: str | None = None
     """Case, claim or investigation that it serves."""
-    workflow_ids: list[RunId] | None = None
-    """Workflows that it covers; absent: the workflow that this event is in."""
+    tenant_id: str | None = None
+    """In ``tracebus:log``: it covers the workflows of this tenant; absent: of every tenant, and of none."""
+    user_id: Sensitive[str | None] = None
+    """In ``tracebus:log``: it covers the workflows that have runs for this person; absent: for anybody."""
     review_at: Timestamp | None = None
     """When it is to be looked at again."""
 

@@ -2,7 +2,7 @@ r"""OpenAI chat messages, read strictly, and the events that they are.
 
 A line is one conversation::
 
-    {"conversation":"talk-7","messages":[{"role":"system","content":"You are …"},
+    {"conversation":"talk-7","user":"u-91","messages":[{"role":"system","content":"You are …"},
      {"role":"user","content":"Cancel my flight"},
      {"role":"assistant","content":null,"tool_calls":[
        {"id":"c1","type":"function","function":{"name":"cancel","arguments":"{\"id\": 4}"}}]},
@@ -16,6 +16,8 @@ user                ``turn_started`` with the content, and begins the turn t1, t
 assistant           ``model_call_completed`` with the content, then a ``tool_proposed`` for each call
 tool                ``tool_executed`` with the content, caused by the proposal of its call
 ==================  ==============================================================================
+
+``user``, which a request to OpenAI has for the person that it is made for, is the run's user id.
 
 Content stays what it is: text is not parsed, except the arguments of a call, which the format says
 are JSON; where they are not (or not I-JSON), their text is kept. A message with members beyond these
@@ -32,8 +34,8 @@ from typing import Any, Final, NoReturn
 from evidence import canonical
 from evidence.errors import MalformedInput
 from evidence.header import is_id
-from tracebus.committed import MAX_VALUE_BYTES, free_form
 from tracebus.events import ContextCompiled, ModelCallCompleted, ToolExecuted, ToolProposed, TurnStarted
+from tracebus.free_form import MAX_VALUE_BYTES, free_form
 from tracebus.payload import JSON_TEXT, EventPayload
 from tracebus.upkeep import RESERVED_PREFIX
 
@@ -56,11 +58,13 @@ class Planned:
 class Conversation:
     """A conversation as the events that it becomes.
 
-    `rest` are the members of its object that the format does not know; `shortened` counts the
-    values too large for an event, of which the beginning and a digest are kept.
+    `user_id` is whom it was held with, if the record says so; `rest` are the members of its object that
+    the format does not know; `shortened` counts the values too large for an event, of which the beginning
+    and a digest are kept.
     """
 
     conversation_id: str
+    user_id: str | None
     messages: int
     events: list[Planned]
     rest: dict[str, Any]
@@ -80,13 +84,16 @@ def parse_conversation(line: bytes) -> Conversation:
         _refuse("conversation", expected, conversation_id)
     if not isinstance(messages, list):
         _refuse("messages", "an array of messages", messages)
+    user_id = record.pop("user", None)
+    if user_id is not None and not _is_unicode(user_id):
+        _refuse("user", "text", user_id)
     plan = _Plan()
     for index, message in enumerate(messages):
         plan.add(index, _object(message, f"messages/{index}"))
     # Nothing in a short line can be too long, whatever is escaped in the event.
     may_be_long = len(line) * _LONGEST_ESCAPE > MAX_VALUE_BYTES
     shortened = sum(map(_count_shortened, plan.events)) if may_be_long else 0
-    return Conversation(conversation_id, len(messages), plan.events, record, shortened)
+    return Conversation(conversation_id, user_id, len(messages), plan.events, record, shortened)
 
 
 @dataclass(slots=True)
@@ -231,6 +238,14 @@ def _finite(text: str) -> float:
     if value - value != 0:
         raise ValueError(f"the number {text:.40} is beyond the range of a double")
     return value
+
+
+def _is_unicode(value: Any) -> bool:
+    """Tell whether a value is text without lone surrogates."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _object(value: Any, place: str) -> dict[str, Any]:

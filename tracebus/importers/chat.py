@@ -8,7 +8,9 @@ How messages become events is in `_chat_format`. Of the run:
 - The workflow's id is the conversation's, without a tenant. The run's id is
   ``import/<first 16 hex digits of the file's SHA-256>/<conversation>``, with ``sha256-<32 hex>`` of
   the conversation's id in its place where that is longer than a run id may be.
-- ``run_started`` names the file, its digest and its size, and says that its events are imported.
+- ``run_started`` names the file, its digest and its size, and says that its events are imported. The
+  conversation's ``user``, if it has one, is the run's user id: sensitive, and found by
+  ``EventQuery(user_id=…)``.
 - ``run_completed`` says *completed*: the record was taken over to its end. Its reason says that this
   is not how the conversation ended, which the format does not tell. Its output are the members of
   the conversation's object that the format does not know, such as ``reward``.
@@ -48,6 +50,7 @@ from tracebus.events import (
 )
 from tracebus.importers._chat_file import ChatFile
 from tracebus.importers._chat_format import Conversation
+from tracebus.run import Run
 
 FORMAT: Final = "openai-chat"
 
@@ -176,13 +179,7 @@ class _Import:
 
     async def _publish(self, conversation: Conversation, run_id: str) -> int:
         """Publish a conversation's events, those that are stored already without effect; count them."""
-        run = await self._bus.start_run(
-            workflow_id=conversation.conversation_id,
-            run_id=run_id,
-            kind="import",
-            started=self._started,
-            key="start",
-        )
+        run = await self._start(conversation, run_id)
         ids: dict[str, str] = {}
         for planned in conversation.events:
             event = await self._bus.publish(
@@ -194,8 +191,21 @@ class _Import:
             )
             ids[planned.key] = event.id
         ended = RunCompleted(outcome="completed", reason=_REASON, output=conversation.rest or None)
-        await self._bus.publish(ended, run=run, key="end")
-        return len(conversation.events) + 2
+        end = await self._bus.publish(ended, run=run, key="end")
+        return end.seq + 1
+
+    async def _start(self, conversation: Conversation, run_id: str) -> Run:
+        try:
+            return await self._bus.start_run(
+                workflow_id=conversation.conversation_id,
+                run_id=run_id,
+                kind="import",
+                user_id=conversation.user_id,
+                started=self._started,
+                key="start",
+            )
+        except ValueError as error:  # a secret, or a name that is reserved; it is not repeated here
+            raise MalformedInput(f"{self._file.name}: the id of a conversation", str(error)) from None
 
 
 def _started(file: ChatFile) -> RunStarted:
