@@ -12,16 +12,11 @@ event classes; to it, an event is authenticated bytes.
 """
 
 from evidence.bundle import EvidenceBundle
-from evidence.bundler import (
-    CompletenessSource,
-    EvidenceBundler,
-    Withholding,
-    WorkflowEvent,
-    WorkflowProof,
-    WorkflowSource,
-)
+from evidence.bundler import EvidenceBundler
 from evidence.completeness import Completeness
 from evidence.disclosure import Disclosure
+from evidence.disclosure_policy import DisclosurePolicy, Withholding
+from evidence.disclosure_policy_file import parse_disclosure_policy
 from evidence.errors import (
     ChainBroken,
     DigestMismatch,
@@ -34,6 +29,7 @@ from evidence.errors import (
     NotCanonicalizable,
     PayloadRefused,
     ProofRefused,
+    RedactionRefused,
     ScopeMismatch,
     SignatureRefused,
     Unexpected,
@@ -42,12 +38,15 @@ from evidence.errors import (
     VerificationError,
     VerificationFailed,
 )
+from evidence.expectation import ANY_TENANT
 from evidence.keys import SharedSecret, VerifyingKey
+from evidence.redact import Redacted, redact_evidence_bundle
 from evidence.report import Shown, VerificationReport, VerifiedEvent, VerifiedRun
 from evidence.signing import Ed25519Signer, EvidenceSigner, HmacSigner
 from evidence.trust import TrustPolicy
 from evidence.trust_file import parse_policy
-from evidence.verify import ANY_TENANT, verify_evidence_bundle
+from evidence.verify import verify_evidence_bundle
+from evidence.workflow_source import CompletenessSource, WorkflowEvent, WorkflowProof, WorkflowSource
 
 __all__ = [
     "ANY_TENANT",
@@ -56,6 +55,7 @@ __all__ = [
     "CompletenessSource",
     "DigestMismatch",
     "Disclosure",
+    "DisclosurePolicy",
     "DisclosureRefused",
     "Ed25519Signer",
     "EvidenceBundle",
@@ -70,6 +70,8 @@ __all__ = [
     "NotCanonicalizable",
     "PayloadRefused",
     "ProofRefused",
+    "Redacted",
+    "RedactionRefused",
     "ScopeMismatch",
     "SharedSecret",
     "Shown",
@@ -88,6 +90,8 @@ __all__ = [
     "WorkflowEvent",
     "WorkflowProof",
     "WorkflowSource",
+    "parse_disclosure_policy",
     "parse_policy",
+    "redact_evidence_bundle",
     "verify_evidence_bundle",
 ]

@@ -31,7 +31,7 @@ from importlib.metadata import version
 from typing import Any
 
 from evidence.command import ACCEPTABLE, Request, guarded, verify
-from evidence.verify import ANY_TENANT
+from evidence.expectation import ANY_TENANT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,6 +87,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     tenants.add_argument("--no-tenant", action="store_true", help="it must be of no tenant")
     add("--log-origin", metavar="O", help="the origin of the log that it must come from")
     add("--head", metavar="H", help="the workflow head that it must reach: sha256:...")
+    add("--disclosure-policy", metavar="FILE", help="the policy by which it must disclose, and no more")
     add("--accept", action="append", default=[], choices=ACCEPTABLE, help="an outcome that will do, too")
     add("--json", action="store_true", dest="as_json", help="print the report as JSON")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import inspect
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from functools import cache
+from typing import Any
 
 from evidence import canonical, projection
 from evidence.bundle import (
@@ -17,99 +16,21 @@ from evidence.bundle import (
     EvidenceBundle,
     content_hash,
     head_of_tree,
-    is_text,
     signed_bytes,
 )
 from evidence.chain import RunHead, follow
 from evidence.completeness import PROOF, Completeness, cited, verify_path
 from evidence.digest import algorithm_of, digest
 from evidence.disclosure import open_payload, parse_disclosure, referenced
+from evidence.disclosure_policy import DisclosurePolicy, TypeDisclosure
 from evidence.errors import EvidenceError, Incomplete, LogDamaged, ProofRefused, UnknownWorkflow
 from evidence.header import Header, check_header, format_timestamp
 from evidence.heads import run_state
 from evidence.heads_map import Entry
-from evidence.projection import ERASING, KEPT
+from evidence.projection import ERASING
 from evidence.scope import Targets, is_target, targets_of
 from evidence.signing import EvidenceSigner
-
-
-class WorkflowEvent(NamedTuple):
-    """An event as a log keeps it: header, payload bytes (None once erased), disclosures held."""
-
-    header: Header
-    payload: bytes | None
-    disclosures: Sequence[str]
-
-
-class WorkflowSource(Protocol):
-    """What a bundler needs of an event log."""
-
-    async def read_workflow(self, workflow_id: str, tenant_id: str | None) -> Sequence[WorkflowEvent]:
-        """Return the workflow's events, run by run in the order of their first events; or none."""
-        ...
-
-
-class WorkflowProof(NamedTuple):
-    """How many events of each run of a workflow a checkpoint has, by run id, and the proof of it."""
-
-    counts: Mapping[str, int]
-    proof: Completeness
-
-    def has(self, header: Header) -> bool:
-        """Tell whether an event of the workflow is one that the checkpoint has."""
-        run_id, seq = header.get("runId"), header.get("seq")
-        return isinstance(run_id, str) and isinstance(seq, int) and seq < self.counts.get(run_id, 0)
-
-
-@runtime_checkable
-class CompletenessSource(Protocol):
-    """What a bundler needs of a log to prove that a bundle is whole; a `WorkflowSource` may be one, too."""
-
-    async def read_completeness(self, workflow_id: str, tenant_id: str | None) -> WorkflowProof | None:
-        """Return the proof by the newest checkpoint; None if no checkpoint has the workflow."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Withholding:
-    """What to leave out of a bundle, and why.
-
-    A pattern is an event type, for the whole payload, or ``type:member`` for sensitive members of
-    it; ``*`` and ``?`` match as in file names. ``*:*`` withholds every sensitive member. What may
-    never be withheld (runs, verdicts, approvals, erasures …) is passed over by a pattern with a
-    wildcard, and refused where it is named.
-
-    Raises:
-        ValueError: A pattern names a type whose payload a bundle always shows, or the reason is not
-            1-1024 characters without controls.
-    """
-
-    patterns: Collection[str]
-    reason: str
-
-    def __post_init__(self) -> None:
-        if isinstance(self.patterns, str):
-            raise TypeError("withholding: expected several patterns, such as a list, found one text")
-        if not is_text(self.reason):
-            raise ValueError("withholding: expected a reason of 1-1024 characters; the bundle states it")
-        for pattern in self.patterns:
-            if not all(pattern.split(":", 1)):
-                raise ValueError(f"withholding: expected type or type:member, found {pattern!r:.80}")
-            if pattern in KEPT:
-                raise ValueError(f"withholding: a bundle always shows the payload of {pattern}")
-
-    def of_payload(self, event_type: str) -> bool:
-        """Tell whether payloads of this type are withheld."""
-        patterns = [pattern for pattern in self.patterns if ":" not in pattern]
-        return event_type not in KEPT and any(fnmatchcase(event_type, p) for p in patterns)
-
-    def of_member(self, event_type: str, name: str | None) -> bool:
-        """Tell whether this sensitive member (None: an array's element) is withheld."""
-        member = f"{event_type}:{name if name is not None else '*'}"
-        return any(fnmatchcase(member, pattern) for pattern in self.patterns if ":" in pattern)
-
-
-_WITHHOLD_NOTHING: Final = Withholding((), "nothing")
+from evidence.workflow_source import CompletenessSource, WorkflowEvent, WorkflowProof, WorkflowSource
 
 
 class EvidenceBundler:
@@ -143,8 +64,7 @@ class EvidenceBundler:
         workflow_id: str,
         *,
         tenant: str | None = None,
-        withhold: Withholding | None = None,
-        redactable: Collection[str] | None = None,
+        disclose: DisclosurePolicy | None = None,
         as_of_checkpoint: bool = False,
     ) -> EvidenceBundle:
         """Return a signed bundle of a whole workflow, as the log has it now.
@@ -154,9 +74,7 @@ class EvidenceBundler:
         Args:
             workflow_id: The workflow.
             tenant: Its tenant; None for a workflow that has none.
-            withhold: What to leave out, if anything.
-            redactable: The event types whose payloads a holder may remove later; None for all but
-                those that a bundle always shows.
+            disclose: What to show of it, and why not the rest; None for all that is still held.
             as_of_checkpoint: Leave out what came after the newest checkpoint, so that it can be
                 shown that the rest is whole.
 
@@ -171,7 +89,7 @@ class EvidenceBundler:
             raise UnknownWorkflow(workflow_id, tenant)
         if as_of_checkpoint:
             events = _as_of_checkpoint(events, proof)
-        tree = _Selection(events, withhold or _WITHHOLD_NOTHING, redactable).tree()
+        tree = _Selection(events, disclose or DisclosurePolicy.everything()).tree()
         tree |= {
             "version": BUNDLE_VERSION,
             "bundleId": self._new_id(),
@@ -235,14 +153,9 @@ def _add_proof(tree: dict[str, Any], proof: Completeness) -> None:
 class _Selection:
     """One workflow's events on their way into a bundle."""
 
-    def __init__(
-        self,
-        events: Sequence[WorkflowEvent],
-        withhold: Withholding,
-        redactable: Collection[str] | None,
-    ) -> None:
-        self._withhold = withhold
-        self._redactable_types = redactable
+    def __init__(self, events: Sequence[WorkflowEvent], policy: DisclosurePolicy) -> None:
+        self._policy = policy
+        self._for_type = cache(policy.for_type)
         self._erasures = _erasures(events)
         self._heads: dict[str, RunHead] = {}
         self._events: list[dict[str, Any]] = []
@@ -256,15 +169,18 @@ class _Selection:
     def tree(self) -> dict[str, Any]:
         """Return the members of the bundle that the events decide."""
         first = self._events[0]
+        scope = {
+            "log": first["log"],
+            "digestAlgorithm": algorithm_of(first["contentHash"]),
+            "runs": [run_state(head) for head in self._heads.values()],
+            "withheld": self._withheld,
+            "erased": self._erased,
+            "redactable": self._redactable,
+        }
+        if self._policy.digest is not None:
+            scope["disclosurePolicy"] = self._policy.digest
         return {
-            "scope": {
-                "log": first["log"],
-                "digestAlgorithm": algorithm_of(first["contentHash"]),
-                "runs": [run_state(head) for head in self._heads.values()],
-                "withheld": self._withheld,
-                "erased": self._erased,
-                "redactable": self._redactable,
-            },
+            "scope": scope,
             "events": self._events,
             **projection.views(self._events),
             "disclosures": self._disclosures,
@@ -305,40 +221,39 @@ class _Selection:
             raise LogDamaged(place, "payload is not an object")
         if hidden := projection.missing_plain(header["type"], committed):
             raise LogDamaged(place, f"payload does not show its {hidden[0]}")
-        if self._withhold.of_payload(header["type"]):
+        of_type = self._for_type(header["type"])
+        if of_type.withheld is not None:
             self._events.append(dict(header))
-            self._withheld["payloads"].append({"eventId": header["id"], "reason": self._withhold.reason})
+            self._withheld["payloads"].append({"eventId": header["id"], "reason": of_type.withheld})
             return
         self._events.append({**header, "payload": committed})
-        if self._is_redactable(header["type"]):
+        if of_type.is_redactable:
             self._redactable.append(header["id"])
-        self._add_disclosures(header, committed, disclosures, place)
-
-    def _is_redactable(self, event_type: str) -> bool:
-        chosen = self._redactable_types
-        return event_type not in KEPT and (chosen is None or event_type in chosen)
+        self._add_disclosures(header["id"], of_type, committed, disclosures, place)
 
     def _add_disclosures(
-        self, header: Header, committed: dict[str, Any], disclosures: Sequence[str], place: str
+        self,
+        event_id: str,
+        of_type: TypeDisclosure,
+        committed: dict[str, Any],
+        disclosures: Sequence[str],
+        place: str,
     ) -> None:
-        event_id = header["id"]
         parsed = [parse_disclosure(text, place) for text in disclosures]
         held = [item for item in parsed if self._erased_by(event_id, [item.digest]) is None]
         if len(held) < len(parsed):  # recorded as erased, and not yet gone
             held = referenced(committed, held)
         erased = hidden = open_payload(committed, held, place).hidden
         self._check_erased(event_id, erased, place)
-        kept = [item for item in held if not self._withhold.of_member(header["type"], item.name)]
-        if len(kept) < len(held):
-            kept = referenced(committed, kept)
+        kept, reasons = of_type.select(committed, held)
+        if reasons:
             hidden = open_payload(committed, kept, place).hidden  # what a reader of the bundle can see
-        shown = [item.text for item in kept]
-        if withheld := sorted(hidden - erased):
-            entry = {"eventId": event_id, "digests": withheld, "reason": self._withhold.reason}
-            self._withheld["disclosures"].append(entry)
-        self._list_erased(event_id, sorted(hidden & erased))
-        if shown:
-            self._disclosures[event_id] = shown
+        for reason, listed in _grouped(sorted(hidden - erased), reasons.get):
+            self._withheld["disclosures"].append({"eventId": event_id, "digests": listed, "reason": reason})
+        for by, listed in _grouped(sorted(hidden & erased), lambda item: self._erased_by(event_id, [item])):
+            self._erased["disclosures"].append({"eventId": event_id, "digests": listed, "by": by})
+        if kept:
+            self._disclosures[event_id] = [item.text for item in kept]
 
     def _check_erased(self, event_id: str, digests: Collection[str], place: str) -> None:
         for digest_text in digests:
@@ -346,12 +261,14 @@ class _Selection:
                 reason = f"disclosure {digest_text} is missing, and no event records its erasure"
                 raise LogDamaged(place, reason)
 
-    def _list_erased(self, event_id: str, digests: list[str]) -> None:
-        by_event: dict[str | None, list[str]] = {}
-        for digest_text in digests:
-            by_event.setdefault(self._erased_by(event_id, [digest_text]), []).append(digest_text)
-        for by, listed in by_event.items():
-            self._erased["disclosures"].append({"eventId": event_id, "digests": listed, "by": by})
+
+def _grouped(
+    digests: Iterable[str], key: Callable[[str], str | None]
+) -> Iterable[tuple[str | None, list[str]]]:
+    groups: dict[str | None, list[str]] = {}
+    for digest_text in digests:
+        groups.setdefault(key(digest_text), []).append(digest_text)
+    return groups.items()
 
 
 def _erasures(events: Iterable[WorkflowEvent]) -> list[tuple[str, Targets]]:

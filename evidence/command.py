@@ -16,23 +16,29 @@ from typing import Final, TextIO
 from evidence.bundle import EvidenceBundle
 from evidence.canonical import MAX_BYTES
 from evidence.digest import is_digest
+from evidence.disclosure_policy import DisclosurePolicy
 from evidence.errors import (
     EvidenceError,
     Incomplete,
-    KeyRefused,
     LogDamaged,
     MalformedInput,
     Unverifiable,
     VerificationFailed,
 )
+from evidence.expectation import ANY_TENANT
+from evidence.inputs import (
+    read_disclosure_policy,
+    read_limited,
+    read_log_key,
+    read_policy,
+    read_public_key,
+    read_shared_secret,
+)
 from evidence.keys import SharedSecret, VerifyingKey
-from evidence.note import NoteKey
 from evidence.printable import printable
 from evidence.report import VerificationReport
 from evidence.trust import TrustedLog, TrustPolicy, format_time
-from evidence.trust_file import MAX_BYTES as MAX_POLICY_BYTES
-from evidence.trust_file import parse_policy
-from evidence.verify import ANY_TENANT, Accept, verify_evidence_bundle
+from evidence.verify import Accept, verify_evidence_bundle
 
 ACCEPTABLE: Final = ("incomplete", "unverifiable")
 """The outcomes that `Request.accept` may admit."""
@@ -43,8 +49,6 @@ USAGE: Final = 2
 UNSETTLED: Final = 3
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
-
-_MAX_KEY_BYTES: Final = 64 * 1024
 
 Headline = Callable[[str, TextIO], None]
 """Prints a headline to a stream, in colour perhaps."""
@@ -61,6 +65,7 @@ class Request:
     Files are named by path; a bundle may be ``-``, standard input. One of `key` and `hmac_secret`
     is given, or a `policy` that has keys for bundles. `log_key` is a C2SP verifier key, or a file
     with one or with PEM: it stands for a policy that trusts this log and requires completeness.
+    `disclosure_policy` is the policy that the bundle must name, and show no more by than it lets.
     `tenant` is None for a workflow that has none.
     """
 
@@ -73,6 +78,7 @@ class Request:
     tenant: str | object | None = ANY_TENANT
     log_origin: str | None = None
     head: str | None = None
+    disclosure_policy: str | None = None
     accept: Accept = ()
     as_json: bool = False
 
@@ -94,7 +100,7 @@ def verify(request: Request, headline: Headline = _print_plain) -> int:
 def _verify(request: Request) -> VerificationReport:
     if request.head is not None and not is_digest(request.head):
         raise MalformedInput("--head", f"expected a workflow head, sha256:…, found {request.head!r:.80}")
-    key, bundle = _read_key(request), EvidenceBundle.from_json(_read(request.bundle, MAX_BYTES))
+    key, bundle = _read_key(request), EvidenceBundle.from_json(read_limited(request.bundle, MAX_BYTES))
     return verify_evidence_bundle(
         bundle,
         key,
@@ -103,76 +109,32 @@ def _verify(request: Request) -> VerificationReport:
         expected_tenant=request.tenant,
         expected_log=request.log_origin,
         expected_head=request.head,
+        expected_disclosure_policy=_read_disclosure_policy(request),
         accept=request.accept,
     )
 
 
 def _read_policy(request: Request, bundle: EvidenceBundle) -> TrustPolicy | None:
     if request.log_key is not None:
-        log = TrustedLog(_read_log_key(request.log_key, bundle))
+        log = TrustedLog(read_log_key(request.log_key, bundle.log))
         return TrustPolicy(logs=(log,), required=frozenset({"completeness"}))
     if request.policy is None:
         return None
-    try:
-        policy = parse_policy(_read(request.policy, MAX_POLICY_BYTES))
-    except MalformedInput as error:
-        raise MalformedInput(f"{request.policy}: {error.place}", error.reason) from None
+    policy = read_policy(request.policy)
     if not policy.bundle_keys and request.key is None and request.hmac_secret is None:
         raise MalformedInput(request.policy, "has no bundle-key: give the signer's with --key NAME.pub")
     return policy
 
 
-def _read_log_key(given: str, bundle: EvidenceBundle) -> NoteKey:
-    """Read a log's key: a verifier key, or a file with one, or with PEM for whichever log it is."""
-    try:
-        text = _read(given, _MAX_KEY_BYTES).decode().strip() if os.path.isfile(given) else given
-        if text.startswith("-----BEGIN"):
-            return NoteKey(bundle.log, VerifyingKey.load(text))
-        return NoteKey.from_vkey(text)
-    except (KeyRefused, UnicodeDecodeError) as error:
-        raise KeyRefused(f"--log-key {given}: {error}") from None
+def _read_disclosure_policy(request: Request) -> DisclosurePolicy | None:
+    path = request.disclosure_policy
+    return None if path is None else read_disclosure_policy(path)
 
 
 def _read_key(request: Request) -> VerifyingKey | SharedSecret | None:
     if request.hmac_secret is not None:
         return read_shared_secret(request.hmac_secret)
-    if request.key is None:
-        return None
-    path = request.key
-    data = _read(path, _MAX_KEY_BYTES)
-    if b"PRIVATE KEY" in data:
-        raise KeyRefused(f"{path}: a private key, expected a public one: give the .pub file beside it")
-    try:
-        return VerifyingKey.load(data)
-    except KeyRefused as error:
-        raise KeyRefused(f"{path}: {error}") from None
-
-
-def read_shared_secret(path: str) -> SharedSecret:
-    """Read a shared secret: the file's bytes as they are, a line end included.
-
-    Raises:
-        KeyRefused: It holds fewer than 16 bytes.
-        OSError: It cannot be read.
-    """
-    try:
-        return SharedSecret(_read(path, _MAX_KEY_BYTES))
-    except KeyRefused as error:
-        raise KeyRefused(f"{path}: {error}") from None
-
-
-def _read(path: str, most: int) -> bytes:
-    """Read a file, or standard input, and no more of it than may be."""
-    if path == "-":
-        if sys.stdin is None:
-            raise MalformedInput("standard input", "is closed")
-        data = sys.stdin.buffer.read(most + 1)
-    else:
-        with open(path, "rb") as file:
-            data = file.read(most + 1)
-    if len(data) > most:
-        raise MalformedInput(path, f"expected at most {most} bytes")
-    return data
+    return None if request.key is None else read_public_key(request.key)
 
 
 # Errors
@@ -273,6 +235,8 @@ def _kept_back(report: VerificationReport) -> Iterator[tuple[str, str]]:
     yield "shown", _count(shown.payloads, shown.disclosures)
     withheld = _count(shown.withheld_payloads, shown.withheld_disclosures)
     yield "withheld", "; ".join([withheld, *report.reasons])
+    if report.disclosure_policy is not None:
+        yield "policy", report.disclosure_policy
     yield "erased", _count(shown.erased_payloads, shown.erased_disclosures)
     removed = _count(shown.removed_payloads, shown.removed_disclosures)
     yield "removed", removed if removed == "nothing" else f"{removed}, after signing"

@@ -8,6 +8,7 @@
     ├── KeyRefused                a key that must not be used
     ├── UnknownWorkflow           a log has no such workflow
     ├── LogDamaged                a log's record does not hold together; nothing is signed
+    ├── RedactionRefused          what is asked to be removed from a bundle may not be, or is not there
     └── VerificationError         the evidence was read, and does not hold
         ├── VerificationFailed
         │   ├── DigestMismatch    a digest is not that of what it stands for
@@ -79,6 +80,10 @@ class LogDamaged(PlacedError):
     """An event log's own record does not hold together, so nothing may be signed from it."""
 
 
+class RedactionRefused(PlacedError):
+    """What a holder asks to be removed from a bundle may not be removed, or is not in it."""
+
+
 class VerificationError(PlacedError):
     """The evidence was read, and is not verified.
 
@@ -121,7 +126,7 @@ class ProofRefused(VerificationFailed):
 
 
 class Unexpected(VerificationFailed):
-    """Sound evidence of another workflow, tenant, log or head than the caller expected."""
+    """Sound evidence of something else than the caller expected, or of more than a policy lets it show."""
 
 
 class Incomplete(VerificationError):

@@ -80,7 +80,8 @@ class VerificationReport:
     """The outcome of verifying a bundle that did not fail.
 
     `verdict` is ``verified``, or ``incomplete`` or ``unverifiable`` where the caller accepts those.
-    `reasons` are those that the signer gives for what is withheld.
+    `reasons` are those that the signer gives for what is withheld; `disclosure_policy` is the digest of the
+    policy by which it was decided, None where the signer names none.
     `completeness` says on whose word the workflow is whole. Where a checkpoint that is enough for the
     policy shows it, `checkpoint` has its origin, size and root, the log's key, and who cosigned it when;
     else it is None. `notes` are what a reader should know and that fails nothing: clocks that stepped back,
@@ -101,6 +102,7 @@ class VerificationReport:
     runs: tuple[VerifiedRun, ...]
     shown: Shown
     reasons: tuple[str, ...]
+    disclosure_policy: str | None
     completeness: str
     checkpoint: Mapping[str, Any] | None
     notes: tuple[str, ...]

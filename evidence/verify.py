@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, Literal
 
 from evidence import canonical
@@ -31,6 +29,7 @@ from evidence.chain import RunHead, follow
 from evidence.completeness import PROOF, Completeness, cited, described, verify_completeness
 from evidence.digest import algorithm_of, digest, hasher
 from evidence.disclosure import Opened, open_payload
+from evidence.disclosure_policy import DisclosurePolicy
 from evidence.errors import (
     ChainBroken,
     DigestMismatch,
@@ -40,18 +39,15 @@ from evidence.errors import (
     PayloadRefused,
     ScopeMismatch,
     SignatureRefused,
-    Unexpected,
     Unverifiable,
 )
+from evidence.expectation import ANY_TENANT, Expectation, Trust
 from evidence.heads import run_state
 from evidence.keys import SharedSecret, VerifyingKey, load_key
 from evidence.projection import missing_plain, views
 from evidence.report import Shown, Verdict, VerificationReport, VerifiedEvent, VerifiedRun
 from evidence.scope import KeptBack
 from evidence.trust import TrustPolicy, VerifiedCheckpoint, format_time
-
-ANY_TENANT: Final = object()
-"""No expectation about the tenant; None expects a workflow that has none."""
 
 Accept = Collection[Literal["incomplete", "unverifiable"]]
 
@@ -64,6 +60,7 @@ def verify_evidence_bundle(
     expected_tenant: str | object | None = ANY_TENANT,
     expected_log: str | None = None,
     expected_head: str | None = None,
+    expected_disclosure_policy: DisclosurePolicy | None = None,
     policy: TrustPolicy | None = None,
     now: float | None = None,
     accept: Accept = (),
@@ -88,6 +85,8 @@ def verify_evidence_bundle(
         expected_tenant: The tenant that it must be of; None for a workflow without a tenant.
         expected_log: The origin of the log that it must come from.
         expected_head: The workflow head (``sha256:…``) that it must reach.
+        expected_disclosure_policy: The policy that it must name, if that is of a file, and must show no
+            more by than it lets (`parse_disclosure_policy`, `schemas/disclosure-policy-v1.md`).
         policy: Whose checkpoints are trusted, which keys may sign bundles and until when, and what a
             bundle must carry (`parse_policy`, `schemas/trust-v1.md`).
         now: The time, POSIX seconds, for what may not be too old; the clock's unless given.
@@ -104,9 +103,11 @@ def verify_evidence_bundle(
     if public_key is None and (policy is None or not policy.bundle_keys):
         raise TypeError("public_key: expected a key, or a policy that has keys of bundles")
     key = None if public_key is None else load_key(public_key)
-    expected = (expected_workflow, expected_tenant, expected_log, expected_head)
+    expected = Expectation(
+        expected_workflow, expected_tenant, expected_log, expected_head, expected_disclosure_policy
+    )
     try:
-        return _verify(bundle, key, expected, _Trust(policy, now), accept)
+        return _verify(bundle, key, expected, Trust(policy, now), accept)
     except RecursionError:
         raise MalformedInput("bundle", "nested deeper than the caller's stack has room for") from None
 
@@ -114,14 +115,14 @@ def verify_evidence_bundle(
 def _verify(
     bundle: EvidenceBundle | bytes | str | Mapping[str, Any],
     key: VerifyingKey | SharedSecret | None,
-    expected: tuple[str | None, object, str | None, str | None],
-    trust: _Trust,
+    expected: Expectation,
+    trust: Trust,
     accept: Accept,
 ) -> VerificationReport:
     bundle = EvidenceBundle.from_json(bundle)  # steps 1 and 2
     verification = _Verification(bundle, key or trust.key_of(bundle), trust)
     missing = verification.run()
-    verification.expect(*expected)
+    expected.check(bundle)
     if missing is not None:
         return _settle(verification.report("unverifiable"), Unverifiable("bundle", missing), accept)
     if verification.lacking is not None:
@@ -144,39 +145,10 @@ def _settle(
     raise error
 
 
-@dataclass(frozen=True, slots=True)
-class _Trust:
-    """The verifier's policy, and the time."""
-
-    policy: TrustPolicy | None
-    now: float | None
-
-    def key_of(self, bundle: EvidenceBundle) -> VerifyingKey:
-        """Return the one of the policy's keys that a bundle names: a hint, which the signature confirms."""
-        named = bundle._tree["signature"]["keyId"]
-        for trusted in self.policy.bundle_keys if self.policy is not None else ():
-            if trusted.key.key_id == named:
-                return trusted.key
-        raise SignatureRefused("signature", f"by key {named}, which the policy does not list for bundles")
-
-    def check_key(self, key: VerifyingKey | SharedSecret, created_at: str) -> None:
-        """Check that the policy lets a key sign bundles, and did so when it signed."""
-        if self.policy is None:
-            return
-        listed = [trusted.key for trusted in self.policy.bundle_keys]
-        if listed and key not in listed:
-            raise SignatureRefused(
-                "signature", f"by key {key.key_id}, which the policy does not list for bundles"
-            )
-        if isinstance(key, VerifyingKey):
-            created = datetime.fromisoformat(f"{created_at[:19]}+00:00")
-            self.policy.verify_key(key, "signature", claimed=int(created.timestamp()))
-
-
 class _Verification:
     """One bundle under verification: its members, and what the steps have found so far."""
 
-    def __init__(self, bundle: EvidenceBundle, key: VerifyingKey | SharedSecret, trust: _Trust) -> None:
+    def __init__(self, bundle: EvidenceBundle, key: VerifyingKey | SharedSecret, trust: Trust) -> None:
         self.trust = trust
         self.checkpoint: VerifiedCheckpoint | None = None
         self.lacking: Incomplete | None = None
@@ -289,18 +261,6 @@ class _Verification:
         if len(self.scope["runs"]) > len(self.heads):
             missing = self.scope["runs"][len(self.heads)]["runId"]
             raise ScopeMismatch("scope", f"lists run {missing}, of which there are no events")
-
-    def expect(self, workflow: str | None, tenant: object, log: str | None, head: str | None) -> None:
-        """Compare with what the caller expects; None, or `ANY_TENANT`, expects nothing."""
-        for what, expected, found in (
-            ("workflow", workflow, self.bundle.workflow_id),
-            ("log", log, self.scope["log"]),
-            ("workflow head", head, self.workflow_head),
-        ):
-            if expected is not None and expected != found:
-                raise Unexpected(what, f"expected {expected}, found {found}")
-        if tenant is not ANY_TENANT and tenant != self.bundle.tenant_id:
-            raise Unexpected("tenant", f"expected {tenant}, found {self.bundle.tenant_id}")
 
     def _check_payloads(self, headers: list[dict[str, Any]]) -> None:
         kept_back = KeptBack(self.scope, {header["id"]: header["type"] for header in headers})
@@ -430,6 +390,7 @@ class _Verification:
             ),
             shown=self.shown,
             reasons=self._reasons(),
+            disclosure_policy=self.scope.get("disclosurePolicy"),
             completeness=self._completeness(),
             checkpoint=None if self.checkpoint is None else described(self.checkpoint),
             notes=tuple(self.notes),

@@ -5,7 +5,7 @@ python examples/own_event_type.py
 
 import anyio
 
-from evidence import Ed25519Signer, EvidenceBundler, Withholding, verify_evidence_bundle
+from evidence import DisclosurePolicy, Ed25519Signer, EvidenceBundler, Withholding, verify_evidence_bundle
 from tracebus import EventPayload, FreeForm, MemoryEventLog, Sensitive, TraceEventBus
 
 
@@ -32,8 +32,9 @@ async def main() -> None:
         await bus.publish({"order": "7", "mail": "sent"}, type="acme.customer_told")
 
     signer = Ed25519Signer.generate()
-    withhold = Withholding(["acme.refund_issued:customer"], reason="not needed for the audit")
-    bundle = await EvidenceBundler(log, signer).bundle("order-7", withhold=withhold)
+    withhold = Withholding(["acme.refund_issued:/customer"], reason="not needed for the audit")
+    policy = DisclosurePolicy(withhold=[withhold])
+    bundle = await EvidenceBundler(log, signer).bundle("order-7", disclose=policy)
     report = verify_evidence_bundle(bundle, signer.verifying_key, expected_workflow="order-7")
     refund = next(event for event in report.events if event.type == "acme.refund_issued")
     print("verified: ", refund.payload)

@@ -2,6 +2,9 @@
 
     python examples/own_sink.py
 
+It gets no sensitive members of events, so none has to be erased from it later, unless it is subscribed with
+what it may see: `Subscription(Pager(), disclose=["policy_violation:*"])`.
+
 Test yours with `tracebus.testing.SinkContract`: subclass it, say how to make the sink and what it
 received, and pytest checks what every sink has to do.
 """

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from evidence import (
     Completeness,
+    DisclosurePolicy,
     Ed25519Signer,
     EvidenceBundle,
     EvidenceBundler,
@@ -84,6 +85,11 @@ def run_now(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as stop:
         return stop.value
     raise AssertionError("the coroutine waits for something")
+
+
+def withholding(*patterns: str, reason: str = "bank secrecy") -> DisclosurePolicy:
+    """Return the policy that withholds what these patterns mean, and shows all else."""
+    return DisclosurePolicy(withhold=[Withholding(patterns, reason)])
 
 
 DECIDED: Final[dict[str, Tree]] = {
@@ -212,8 +218,6 @@ class HandLog:
         *,
         workflow_id: str = "transfer-42",
         tenant: str | None = "acme",
-        withhold: Withholding | None = None,
-        redactable: Sequence[str] | None = None,
         **options: Any,
     ) -> Tree:
         """Return the tree of the bundle that the bundler makes."""
@@ -223,8 +227,7 @@ class HandLog:
             clock=lambda: int((START + timedelta(hours=1)).timestamp()) * 1_000_000_000,
             new_id=lambda: ulid(99, START + timedelta(hours=1)),
         )
-        options |= {} if withhold is None else {"withhold": withhold}
-        made = run_now(bundler.bundle(workflow_id, tenant=tenant, redactable=redactable, **options))
+        made = run_now(bundler.bundle(workflow_id, tenant=tenant, **options))
         tree = json.loads(made.to_json())
         tree["generator"] = dict(_GENERATOR)
         return resign(tree, signer)
@@ -518,8 +521,7 @@ def good_cases() -> Iterator[Case]:
     )
     yield _good("two-runs", "two runs, and an event in every view", two_run_log().bundle())
     yield _good("no-tenant", "no tenant, and a run of two events", empty_payload_log().bundle(tenant=None))
-    withhold = Withholding(["tool_*", "*:userId"], "bank secrecy")
-    withheld = simple_log().bundle(withhold=withhold)
+    withheld = simple_log().bundle(disclose=withholding("tool_*", "*:userId"))
     counts = {"payloads": 3, "withheld_payloads": 2, "withheld_disclosures": 1}
     yield _good("withheld", "the signer left out two payloads and a member", withheld, shown=counts)
     yield _good("erased", "a payload and a member are erased, and an event says so", erased_log().bundle())
@@ -1277,7 +1279,7 @@ def complete_cases() -> Iterator[Case]:
             "complete-withheld",
             "a payload withheld",
             grown_log(),
-            {"withhold": Withholding(["tool_proposed"], "bank secrecy")},
+            {"disclose": withholding("tool_proposed")},
         ),
     ):
         if not log.tree.size:

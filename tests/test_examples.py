@@ -11,6 +11,7 @@ SAYS = {
     "record_and_verify": "verified: workflow transfer-42, 1 run, 5 events",
     "own_event_type": "withheld:  1 member",
     "own_sink": "told: ['no-deletions: blocked']",
+    "share_less": "1 payload and 2 members removed after signing",
     "whole_as_of_a_checkpoint": "refused: proofs: the policy requires completeness",
     "when_things_fail": "run: ['run_started', 'tool_proposed', 'recording_gap', 'tool_proposed']",
     "approval_across_processes": "\n".join(

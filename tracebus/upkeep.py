@@ -18,10 +18,17 @@ RESERVED_PREFIX: Final = "tracebus:"
 LOG_WORKFLOW: Final = f"{RESERVED_PREFIX}log"
 
 
-def exported(bundle: EvidenceBundle) -> BundleExported:
-    """Return what the log's own workflow records of an export.
+def exported(
+    bundle: EvidenceBundle,
+    *,
+    actor: str | None = None,
+    recipient: str | None = None,
+    purpose: str | None = None,
+) -> BundleExported:
+    """Return what the log's own workflow records of an export: by whom, for whom and what for, too.
 
-    Under a later checkpoint it shows that the bundle is older than that.
+    Under a later checkpoint it shows that the bundle is older than that. An erasure lists by it who has
+    bundles of what was erased.
     """
     tree = bundle.tree
     withheld, erased = tree["scope"]["withheld"], tree["scope"]["erased"]
@@ -37,6 +44,9 @@ def exported(bundle: EvidenceBundle) -> BundleExported:
         erased_payload_count=len(erased["payloads"]),
         erased_disclosure_count=sum(len(entry["digests"]) for entry in erased["disclosures"]),
         disclosure_policy_digest=tree["scope"].get("disclosurePolicy"),
+        actor=actor,
+        recipient=recipient,
+        purpose=purpose,
     )
 
 

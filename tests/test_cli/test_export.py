@@ -1,17 +1,29 @@
 """`tracebus export`: what is written, what is left out, what is said."""
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 from click.testing import Result
 
-from evidence import Ed25519Signer, EvidenceBundle, SharedSecret, VerifyingKey, verify_evidence_bundle
+from evidence import (
+    Ed25519Signer,
+    EvidenceBundle,
+    EvidenceBundler,
+    SharedSecret,
+    VerifyingKey,
+    verify_evidence_bundle,
+)
+from evidence.disclosure import parse_disclosure
 from evidence.note import NoteKey
-from tracebus import BundleExported, EventQuery, SqliteEventLog
+from schemas.build_vectors import SIGNER, erased_log, run_now
+from tracebus import BundleExported, EventQuery, SqliteEventLog, ToolExecuted, TraceEventBus
+from tracebus.cli._disclosed import parts_of, rows_of
 from tracebus.transparency.checkpoints import Checkpointer
 
 Cli = Callable[..., Result]
@@ -60,16 +72,181 @@ def test_warns_of_a_pattern_that_matches_nothing(cli: Cli, log: Path, key: Path,
     assert "tool_executd*:* matches nothing" in result.stderr
 
 
+def policy(folder: Path, text: str) -> Path:
+    """Write a disclosure policy."""
+    path = folder / "policy.toml"
+    path.write_text(f'version = 1\nname = "for the supervisor"\n{text}\n')
+    return path
+
+
 @pytest.mark.parametrize(
-    "slip", ["tool_executd:*", "tool_executed:argumens", "run_started:user_id", "", "x:"]
+    "slip",
+    [
+        *("tool_executd:*", "tool_executed:argumens", "run_started:user_id", "", "x:"),
+        *("tool_executed:/resul", "tool_executed:resul/iban", "tool_executed:a//b", "run_completed:outcome"),
+    ],
 )
-def test_a_slip_in_a_pattern_is_refused(cli: Cli, log: Path, key: Path, tmp_path: Path, slip: str) -> None:
+@pytest.mark.parametrize("option", ["--withhold", "--show", "--policy"])
+def test_a_slip_in_a_pattern_is_refused(
+    cli: Cli, log: Path, key: Path, tmp_path: Path, slip: str, option: str
+) -> None:
     """A type or a member that there is not is refused, for it would let out what should stay."""
-    result = cli(
-        *("export", "transfer-42", "-o", tmp_path / "b", "--key", key, "--log", log),
-        *("--withhold", slip, "--reason", "privacy"),
+    asked: tuple[object, ...] = (option, slip, "--reason", "privacy")
+    if option == "--policy":
+        asked = (option, policy(tmp_path, f'[[withhold]]\npatterns = ["{slip}"]\nreason = "x"'))
+    result = cli("export", "transfer-42", "-o", tmp_path / "b", "--key", key, "--log", log, *asked)
+    is_plain = option == "--show" and slip == "run_completed:outcome"  # is shown anyway
+    assert ((0, True) if is_plain else (2, False)) == (result.exit_code, (tmp_path / "b").exists())
+
+
+@pytest.mark.parametrize(
+    "pattern", ["tool_executed:result/iban", "tool_executed:**/iban", "acme.x:y", "*:/x/y"]
+)
+def test_a_pattern_may_lead_below_a_member(
+    cli: Cli, log: Path, key: Path, tmp_path: Path, pattern: str
+) -> None:
+    """What stands below a member, and what is of a type of one's own, is not known here: it is warned of."""
+    asked = ("--withhold", pattern, "--reason", "privacy")
+    result = cli("export", "transfer-42", "-o", tmp_path / "b", "--key", key, "--log", log, *asked)
+    assert (0, True) == (result.exit_code, f"{pattern} matches nothing" in result.stderr)
+
+
+def test_by_a_policy(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
+    """A policy's file is obeyed, named by its digest in bundle, facts and record, and checked by verify."""
+    path = policy(
+        tmp_path,
+        'show = ["*", "tool_*:*"]\nreason = "not asked for"\n'
+        '[[withhold]]\npatterns = ["*:result"]\nreason = "bank secrecy"',
     )
-    assert (2, False) == (result.exit_code, (tmp_path / "b").exists())
+    arguments = ("export", "transfer-42", "-o", "b.json", "--key", key, "--log", log, "--policy", path)
+    facts = json.loads(cli(*arguments, "--json").stdout)
+    digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert {"run_started": 1, "tool_executed": 1} == facts["withheld"]["members"]
+    assert (digest, True) == (facts["disclosurePolicy"], digest in cli(*arguments).stdout)
+    assert 0 == cli("verify", "b.json", "--key", "treasury.pub", "--disclosure-policy", path).exit_code
+    with closing(SqliteEventLog(log)) as opened:
+        recorded = [event.payload for event in opened.query(EventQuery(types=("bundle_exported",)))]
+    assert [digest] * 2 == [getattr(payload, "disclosure_policy_digest", None) for payload in recorded]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown", "payloads"),
+    [
+        ((), ["arguments", "result", "userId"], 8),
+        (("--show", "nothing"), [], 4),
+        (("--show", "*"), [], 8),
+        (("--show", "tool_*:*"), ["arguments", "result"], 6),
+        (("--show", "*", "--show", "*:/userId"), ["userId"], 8),
+        (("--show", "*:*", "--withhold", "*:result"), ["arguments", "userId"], 8),
+    ],
+)
+def test_show(
+    cli: Cli,
+    log: Path,
+    key: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    shown: list[str],
+    payloads: int,
+) -> None:
+    """--show names all that may leave; with nothing, only what every bundle shows is left."""
+    reason = ("--reason", "privacy") if arguments else ()
+    cli("export", "transfer-42", "-o", "b.json", "--key", key, "--log", log, *arguments, *reason)
+    report = verify_evidence_bundle((tmp_path / "b.json").read_bytes(), key.with_suffix(".pub").read_text())
+    names = {parse_disclosure(text, "test").name for event in report.events for text in event.disclosures}
+    assert (shown, payloads) == (sorted(map(str, names)), report.shown.payloads)
+
+
+def test_dry_run(cli: Cli, log: Path, tmp_path: Path) -> None:
+    """A dry run needs no key, counts by type and member, and leaves neither a file nor a record."""
+    path = policy(tmp_path, 'show = ["*", "tool_*:*"]\nreason = "not asked for"')
+    arguments = ("export", "transfer-42", "--log", log, "--policy", path, "--dry-run", "-o", "b.json")
+    text, told = cli(*arguments).stdout, json.loads(cli(*arguments, "--json").stdout)
+    rows = {(row["type"], row["member"]): row for row in told["parts"]}
+    assert ["run_started", "userId", "0", "1", "0", "not", "asked", "for"] in map(
+        str.split, text.splitlines()
+    )
+    assert (1, 0) == (rows["tool_executed", "result"]["shown"], rows["tool_executed", None]["withheld"])
+    assert f"for the supervisor, {told['disclosurePolicy']}" in text
+    assert not (tmp_path / "b.json").exists()
+    with closing(SqliteEventLog(log)) as opened:
+        assert [] == list(opened.query(EventQuery(types=("bundle_exported",))))
+
+
+def test_dry_run_of_what_is_withheld_whole(cli: Cli, log: Path) -> None:
+    """Members of a payload that is withheld are counted, as withheld with it."""
+    asked = ("--withhold", "tool_executed", "--reason", "privacy")
+    text = cli("export", "transfer-42", "--log", log, "--dry-run", *asked).stdout
+    lines = [line.split(maxsplit=5) for line in text.splitlines() if line.startswith("tool_executed")]
+    assert [
+        ["tool_executed", "-", "0", "1", "0", "privacy"],
+        ["tool_executed", "result", "0", "1", "0", "with what it stands in"],
+    ] == lines
+
+
+def test_dry_run_of_what_was_erased() -> None:
+    """What is erased is counted; of a member that is gone nobody knows the name."""
+    log = erased_log()
+    bundle = run_now(EvidenceBundler(log, SIGNER).bundle("transfer-42", tenant="acme"))
+    rows = rows_of(parts_of(bundle, log.events))
+    assert [("run_started", "?"), ("tool_proposed", None)] == [
+        (row["type"], row["member"]) for row in rows if row["erased"] == 1
+    ]
+
+
+async def _nested(log: SqliteEventLog) -> None:
+    async with (
+        TraceEventBus(log, sensitive=["tool_executed:result/iban"]) as bus,
+        bus.run(workflow_id="nested"),
+    ):
+        await bus.publish(ToolExecuted(tool="wire", result={"iban": "DE89", "amount": 1}))
+
+
+def test_warns_of_what_stays_hidden(cli: Cli, key: Path, tmp_path: Path) -> None:
+    """A member that show names stays hidden where what it stands in is not shown, and that is said."""
+    with closing(SqliteEventLog(tmp_path / "nested.db")) as log:
+        anyio.run(_nested, log)
+    arguments = ("export", "nested", "--log", "nested.db", "--dry-run", "--reason", "privacy", "--show")
+    alone = cli(*arguments, "tool_executed:result/iban")
+    both = cli(*arguments, "tool_executed:result/iban", "--show", "*:result")
+    assert "--show tool_executed:result/iban: 1 of 1 members stay hidden" in alone.stderr
+    assert "" == both.stderr
+
+
+def test_a_policys_patterns_are_for_many_workflows(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
+    """That one of a policy matches nothing is told where the policy is looked at, in a dry run."""
+    asked = ("--policy", policy(tmp_path, '[[withhold]]\npatterns = ["acme.*:iban"]\nreason = "x"'))
+    arguments = ("export", "transfer-42", "-o", "b.json", "--key", key, "--log", log, *asked)
+    told = [cli(*arguments, *more).stderr for more in ([], ["--dry-run"])]
+    assert ["", "note: withhold acme.*:iban matches nothing in this workflow, and withheld nothing\n"] == told
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("show = 1", "policy.toml: /show: expected an array"),
+        ("show = [", "policy.toml: disclosure policy: expected TOML"),
+        ('[[withhold]]\npatterns = ["approval_resolved"]\nreason = "x"', "always shows"),
+    ],
+)
+def test_what_is_no_policy_signs_nothing(
+    cli: Cli, log: Path, key: Path, tmp_path: Path, text: str, says: str
+) -> None:
+    """A file that is no policy, or would withhold what was decided, exits with 2 and leaves no bundle."""
+    asked = ("--policy", policy(tmp_path, text))
+    result = cli("export", "transfer-42", "-o", tmp_path / "b", "--key", key, "--log", log, *asked)
+    assert (2, True, False) == (result.exit_code, says in result.stderr, (tmp_path / "b").exists())
+
+
+def test_for_whom_is_recorded(cli: Cli, log: Path, key: Path) -> None:
+    """Recipient, purpose and actor are found in the log later; with --no-record they would be lost."""
+    told = ("--recipient", "BaFin", "--purpose", "inquiry 77", "--actor", "kim")
+    arguments = ("export", "transfer-42", "-o", "b.json", "--key", key, "--log", log, *told)
+    assert [0, 2] == [cli(*arguments).exit_code, cli(*arguments, "--no-record").exit_code]
+    with closing(SqliteEventLog(log)) as opened:
+        (recorded,) = (event.payload for event in opened.query(EventQuery(types=("bundle_exported",))))
+    assert isinstance(recorded, BundleExported)
+    assert ("BaFin", "inquiry 77", "kim") == (recorded.recipient, recorded.purpose, recorded.actor)
 
 
 def test_only_a_bundle_is_replaced(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
@@ -115,6 +292,13 @@ def test_notes_a_run_that_is_open(cli: Cli, log: Path, key: Path, tmp_path: Path
         (("transfer-42", "--key", "none.key"), "none.key"),
         (("transfer-42", "--key", "treasury.key", "--withhold", "x"), "--reason"),
         (("transfer-42", "--key", "treasury.key", "--reason", "x"), "--withhold"),
+        (("transfer-42", "--key", "treasury.key", "--show", "*"), "--reason"),
+        (("transfer-42", "--key", "treasury.key", "--policy", "p", "--reason", "x"), "leave out"),
+        (("transfer-42", "--key", "treasury.key", "--policy", "none.toml"), "none.toml"),
+        (
+            ("transfer-42", "--key", "treasury.key", "--show", "nothing", "--show", "*", "--reason", "x"),
+            "excludes",
+        ),
         (
             ("transfer-42", "--key", "treasury.key", "--withhold", "approval_resolved", "--reason", "x"),
             "always shows",
@@ -130,6 +314,12 @@ def test_wrong_usage_writes_nothing(
     """What was asked for wrongly exits with 2, says why, and leaves no file."""
     result = cli("export", *arguments, "-o", "b.json")
     assert (2, True, []) == (result.exit_code, says in result.stderr, list(tmp_path.glob("*b.json*")))
+
+
+def test_a_bundle_goes_somewhere(cli: Cli, log: Path, key: Path) -> None:
+    """Without -o, and with a key, it is told that a file is missing."""
+    result = cli("export", "transfer-42", "--key", key, "--log", log)
+    assert (2, True) == (result.exit_code, "-o FILE" in result.stderr)
 
 
 @pytest.mark.parametrize("output", ["none/b.json", "."])

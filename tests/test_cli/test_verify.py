@@ -1,5 +1,6 @@
 """`tracebus verify` and `python -m evidence verify`: the same verdicts, the same exit codes."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -106,6 +107,34 @@ def test_what_is_expected_passes(verify: Verify, bundle: Path) -> None:
     """The log's origin and the workflow head that a report names pass as expectations."""
     report = json.loads(verify(bundle, "--json").stdout)
     assert 0 == verify(bundle, "--log-origin", report["log"], "--head", report["workflow_head"]).exit_code
+
+
+@pytest.fixture
+def by_policy(cli: Cli, log: Path, key: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A bundle that was exported by a disclosure policy, and the policy."""
+    path, policy = tmp_path / "b.json", tmp_path / "policy.toml"
+    policy.write_text('version = 1\nname = "x"\nshow = ["*"]\nreason = "privacy"\n')
+    cli("export", "transfer-42", "-o", path, "--key", key, "--log", log, "--policy", policy)
+    return path, policy
+
+
+def test_names_the_disclosure_policy(verify: Verify, bundle: Path, by_policy: tuple[Path, Path]) -> None:
+    """The policy that the signer names is in the report, as text and as JSON; where there is none, null."""
+    path, policy = by_policy
+    digest = f"sha256:{hashlib.sha256(policy.read_bytes()).hexdigest()}"
+    assert f"policy         {digest}\n" in verify(path).stdout
+    found = [json.loads(verify(file, "--json").stdout)["disclosure_policy"] for file in (path, bundle)]
+    assert [digest, None] == found
+
+
+def test_a_disclosure_policy_is_compared(verify: Verify, bundle: Path, by_policy: tuple[Path, Path]) -> None:
+    """A bundle by that policy passes; one by another, or by none, exits with 1; no policy is usage."""
+    path, policy = by_policy
+    outcomes = [verify(file, "--disclosure-policy", policy) for file in (path, bundle)]
+    policy.write_text(policy.read_text() + "# changed\n")
+    outcomes += [verify(path, "--disclosure-policy", file) for file in (policy, bundle, "none.toml")]
+    assert [0, 1, 1, 2, 2] == [outcome.exit_code for outcome in outcomes]
+    assert outcomes[1].stderr.startswith("failed: Unexpected: disclosure policy: expected sha256:")
 
 
 def test_tampering_fails(verify: Verify, bundle: Path) -> None:

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 from evidence import (
     ChainBroken,
+    DisclosurePolicy,
     Ed25519Signer,
     EvidenceBundle,
     EvidenceError,
@@ -40,7 +41,6 @@ from evidence import (
     Unexpected,
     VerificationFailed,
     VerificationReport,
-    Withholding,
     canonical,
     verify_evidence_bundle,
 )
@@ -65,6 +65,7 @@ from schemas.build_vectors import (
     simple_log,
     two_run_log,
     ulid,
+    withholding,
 )
 from tests.strategies import json_values
 
@@ -76,7 +77,7 @@ GOOD: dict[str, Tree] = {
     "two runs": two_run_log().bundle(),
     "nested": nested_log().bundle(),
     "erased": erased_log().bundle(),
-    "withheld": simple_log().bundle(withhold=Withholding(["tool_proposed", "*:result"], "bank secrecy")),
+    "withheld": simple_log().bundle(disclose=withholding("tool_proposed", "*:result")),
 }
 
 
@@ -640,7 +641,7 @@ def with_targets(targets: Any) -> Tree:
     log.add("r", "acme.x", {"secret": 1})
     by = log.add("r", "data_erased", {"targets": []})
     log.add("r", "run_completed")
-    tree = log.bundle(redactable=[])
+    tree = log.bundle(disclose=DisclosurePolicy(redactable=[]))
     erase(tree, 1, by)
     record = tree["events"][2]
     record["payload"]["targets"] = targets
@@ -804,7 +805,7 @@ def test_a_holder_may_not_keep_a_child_without_its_parent() -> None:
 
 def test_a_holder_may_remove_what_surrounds_withheld_members() -> None:
     """A digest that the signer withheld may stand below a disclosure that a holder removed."""
-    tree = nested_log().bundle(withhold=Withholding(["*:iban"], "bank secrecy"))
+    tree = nested_log().bundle(disclose=withholding("*:iban"))
     tree["disclosures"] = {}
     shown = verify(tree).shown
     assert (1, 4) == (shown.withheld_disclosures, shown.removed_disclosures)

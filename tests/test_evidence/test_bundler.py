@@ -13,6 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from evidence import (
+    DisclosurePolicy,
     Ed25519Signer,
     EvidenceBundle,
     EvidenceBundler,
@@ -40,6 +41,7 @@ from schemas.build_vectors import (
     run_now,
     simple_log,
     two_run_log,
+    withholding,
 )
 from tracebus import MemoryEventLog, SqliteEventLog, TraceEventBus
 from tracebus.events import ApprovalResolved, ToolExecuted, ToolProposed
@@ -237,26 +239,26 @@ def test_nothing_is_withheld_by_default() -> None:
 )
 def test_patterns_of_withholding(patterns: Sequence[str], expected: Shown) -> None:
     """A pattern names types, or members of types; what always shows is passed over by wildcards."""
-    assert expected == shown(simple_log(), withhold=Withholding(patterns, "bank secrecy"))
+    assert expected == shown(simple_log(), disclose=withholding(*patterns))
 
 
 @pytest.mark.parametrize("pattern", ["*", "run_*"])
 def test_a_pattern_without_a_colon_is_for_payloads(pattern: str) -> None:
     """A pattern for types passes what always shows over, its members included."""
-    assert 0 == shown(simple_log(), withhold=Withholding([pattern], "x")).withheld_disclosures
+    assert 0 == shown(simple_log(), disclose=withholding(pattern)).withheld_disclosures
 
 
 def test_what_is_withheld_is_not_in_the_bundle() -> None:
     """Neither value nor salt of what is withheld is anywhere in the bundle."""
     log = simple_log()
-    text = bundled(log, withhold=Withholding(["*:*"], "bank secrecy")).to_json().decode()
+    text = bundled(log, disclose=withholding("*:*")).to_json().decode()
     disclosures = [t for event in log.events for t in event.disclosures]
     assert [] == [t for t in [*disclosures, "DE8937", "u-91"] if t in text]
 
 
 def test_the_reason_is_in_the_bundle() -> None:
     """The scope says why."""
-    tree = bundled(simple_log(), withhold=Withholding(["*:*", "tool_executed"], "§ 203 StGB")).tree
+    tree = bundled(simple_log(), disclose=withholding("*:*", "tool_executed", reason="§ 203 StGB")).tree
     entries = [entry for part in tree["scope"]["withheld"].values() for entry in part]
     assert {"§ 203 StGB"} == {entry["reason"] for entry in entries}
 
@@ -264,7 +266,7 @@ def test_the_reason_is_in_the_bundle() -> None:
 def test_what_stands_below_a_withheld_member_is_withheld_with_it() -> None:
     """A nested disclosure is not left behind without its parent, and only the parent is listed."""
     log = nested_log()
-    tree = bundled(log, withhold=Withholding(["*:arguments"], "x")).tree
+    tree = bundled(log, disclose=withholding("*:arguments")).tree
     listed = [digest for entry in tree["scope"]["withheld"]["disclosures"] for digest in entry["digests"]]
     assert (1, 3) == (len(listed), sum(map(len, tree["disclosures"].values())))
 
@@ -272,7 +274,7 @@ def test_what_stands_below_a_withheld_member_is_withheld_with_it() -> None:
 def test_elements_are_withheld_by_a_wildcard() -> None:
     """An array's elements have no name; `type:*` withholds them."""
     expected = Shown(payloads=4, disclosures=2, withheld_disclosures=3)
-    assert expected == shown(nested_log(), withhold=Withholding(["model_call_completed:*"], "x"))
+    assert expected == shown(nested_log(), disclose=withholding("model_call_completed:*"))
 
 
 @pytest.mark.parametrize("event_type", sorted(KEPT))
@@ -288,13 +290,10 @@ def test_a_reason_is_asked_for() -> None:
         Withholding(["tool_executed"], "")
 
 
-def test_one_pattern_as_text_withholds_or_is_refused() -> None:
-    """`Withholding("tool_executed", …)` withholds tool_executed, or is a TypeError; it leaks nothing."""
-    try:
-        withhold = Withholding("tool_executed", "bank secrecy")
-    except TypeError:
-        return
-    assert 1 == shown(simple_log(), withhold=withhold).withheld_payloads
+def test_one_pattern_as_text_is_refused() -> None:
+    """`Withholding("tool_executed", …)` is a TypeError: its letters are no patterns."""
+    with pytest.raises(TypeError, match="found one text"):
+        Withholding("tool_executed", "bank secrecy")
 
 
 @pytest.mark.parametrize("reason", ["two\nlines", "x" * 1025, "\x1b[31m"])
@@ -308,7 +307,7 @@ def test_a_reason_that_no_bundle_can_state_is_refused_before_signing(reason: str
             return super().sign(message)
 
     with pytest.raises(Exception):  # noqa: B017, PT011  whichever it is
-        bundled(simple_log(), Spy(b"\x01" * 32), withhold=Withholding(["tool_*"], reason))
+        bundled(simple_log(), Spy(b"\x01" * 32), disclose=withholding("tool_*", reason=reason))
     assert [] == signed
 
 
@@ -323,16 +322,17 @@ def test_redactable_is_all_but_what_always_shows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "expected"), [([], 0), (["tool_executed"], 1), (["run_started", "tool_proposed"], 1)]
+    ("chosen", "expected"), [([], 0), (["tool_executed"], 1), (["run_*", "tool_*"], 2), (["*"], 2)]
 )
 def test_redactable_may_be_chosen(chosen: Sequence[str], expected: int) -> None:
-    """The caller may allow fewer types, and none that always shows."""
-    assert expected == len(bundled(simple_log(), redactable=chosen).tree["scope"]["redactable"])
+    """A policy may allow fewer types; what always shows is passed over by a wildcard."""
+    policy = DisclosurePolicy(redactable=chosen)
+    assert expected == len(bundled(simple_log(), disclose=policy).tree["scope"]["redactable"])
 
 
 def test_withheld_payloads_are_not_redactable() -> None:
     """What is not there cannot be removed."""
-    tree = bundled(simple_log(), withhold=Withholding(["tool_proposed"], "x")).tree
+    tree = bundled(simple_log(), disclose=withholding("tool_proposed")).tree
     assert 1 == len(tree["scope"]["redactable"])
 
 
@@ -373,7 +373,7 @@ def test_a_record_in_another_workflow_does_not_count() -> None:
 
 def test_erased_and_withheld_are_told_apart() -> None:
     """What is gone is erased, also where a pattern would withhold it."""
-    tree = bundled(erased_log(), withhold=Withholding(["*", "*:*"], "x")).tree
+    tree = bundled(erased_log(), disclose=withholding("*", "*:*")).tree
     gone = tree["scope"]["erased"]["payloads"][0]["eventId"]
     withheld = [entry["eventId"] for part in tree["scope"]["withheld"].values() for entry in part]
     assert gone not in withheld

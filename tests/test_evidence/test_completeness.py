@@ -38,7 +38,6 @@ from evidence import (
     TrustPolicy,
     Unverifiable,
     VerificationReport,
-    Withholding,
     WorkflowProof,
     canonical,
     parse_policy,
@@ -66,6 +65,7 @@ from schemas.build_vectors import (
     resign,
     run_now,
     showing,
+    withholding,
 )
 from tests.strategies import json_values
 from tracebus import MemoryEventLog, SqliteEventLog, ToolProposed, TraceEventBus
@@ -169,7 +169,7 @@ def test_what_is_kept_back_leaves_a_bundle_whole() -> None:
     """Withheld, erased and removed payloads and members do not matter to completeness."""
     log = erased_log()
     log.checkpoint()
-    tree = log.bundle(withhold=Withholding(["tool_executed"], "bank secrecy"))
+    tree = log.bundle(disclose=withholding("tool_executed"))
     tree["disclosures"] = {}
     report = verify(tree, policy("#tracebus require completeness", origin=log.origin))
     shown = report.shown

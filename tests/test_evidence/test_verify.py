@@ -30,7 +30,6 @@ from evidence import (
     UnknownWorkflow,
     Unverifiable,
     VerificationReport,
-    Withholding,
     canonical,
     verify_evidence_bundle,
 )
@@ -48,6 +47,7 @@ from schemas.build_vectors import (
     salt,
     simple_log,
     two_run_log,
+    withholding,
 )
 
 Tree = dict[str, Any]
@@ -76,6 +76,7 @@ def test_a_report_says_what_was_verified() -> None:
         "checkpoint": None,
         "notes": [],
         "reasons": [],
+        "disclosure_policy": None,
         "headline": "verified: workflow transfer-42 of tenant acme, 1 run, 5 events; "
         "completeness asserted by the signer",
         "events": 5,
@@ -115,7 +116,7 @@ def test_events_say_how_much_is_hidden() -> None:
 
 def test_everything_kept_back_is_counted() -> None:
     """Withheld, erased and removed are counted apart."""
-    tree = erased_log().bundle(withhold=Withholding(["*:result"], "bank secrecy"))
+    tree = erased_log().bundle(disclose=withholding("*:result"))
     gone = tree["scope"]["redactable"][0]
     for event in tree["events"]:
         if event["id"] == gone:

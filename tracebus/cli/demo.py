@@ -161,11 +161,11 @@ def _print_approval(outcome: Outcome) -> None:
 def _print_less(outcome: Outcome) -> None:
     _heading(4, "Not all has to be shown, and what is not shown is counted")
     withheld, passed_on = outcome.withheld, outcome.passed_on
-    from tracebus.demo.story import WITHHELD
+    from tracebus.demo.story import DISCLOSED
 
     _say("exported without any sensitive member: verdicts, the approver and the order of events remain:")
     count = f"{withheld.shown.withheld_disclosures} members withheld by the signer, who says why"
-    _result(withheld.verdict == "verified", withheld.verdict, f"{count}: {WITHHELD.reason}")
+    _result(withheld.verdict == "verified", withheld.verdict, f"{count}: {DISCLOSED.reason}")
     _say("shown whole to somebody who passes it on without the arguments of the tool calls:")
     count = f"{passed_on.shown.removed_disclosures} members removed after signing; the signature still holds"
     _result(passed_on.verdict == "verified", passed_on.verdict, count)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import stat
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
 import click
 
 from evidence import (
+    DisclosurePolicy,
     Ed25519Signer,
     EvidenceBundle,
     EvidenceBundler,
     EvidenceSigner,
     HmacSigner,
-    MalformedInput,
-    Withholding,
     WorkflowEvent,
     WorkflowProof,
 )
-from evidence.command import read_shared_secret, to_json
-from evidence.completeness import PROOF, cited
-from evidence.disclosure import parse_disclosure
+from evidence.command import to_json
+from evidence.completeness import cited
+from evidence.inputs import read_shared_secret
 from evidence.printable import printable
+from tracebus.cli._actor import actor_option, identify
+from tracebus.cli._bundle_file import bundle_target, write_bundle
 from tracebus.cli._common import (
     PlainCommand,
     json_option,
@@ -37,18 +34,18 @@ from tracebus.cli._common import (
     which_tenant,
     writing,
 )
+from tracebus.cli._disclosed import Part, parts_of, warnings_of
+from tracebus.cli._disclosing import Asked, asked_for
+from tracebus.cli._export_report import facts_of, print_preview, report_of
 from tracebus.cli._keyring import check_use, keyring_option
 from tracebus.errors import TracebusError
-from tracebus.files import write_whole
-from tracebus.payload import payload_class
+from tracebus.events import BundleExported
 from tracebus.upkeep import exported, log_run
 
 
 @click.command("export", cls=PlainCommand)
 @click.argument("workflow", metavar="WORKFLOW")
-@click.option(
-    "-o", "--output", required=True, metavar="FILE", help="Where the bundle goes; - for standard output."
-)
+@click.option("-o", "--output", metavar="FILE", help="Where the bundle goes; - for standard output.")
 @click.option("--key", metavar="NAME.key", help="The private key that signs it; tracebus keygen makes one.")
 @click.option(
     "--hmac-secret", metavar="FILE", help="Instead of --key, a shared secret: convinces no third party."
@@ -56,28 +53,42 @@ from tracebus.upkeep import exported, log_run
 @log_option
 @tenant_option
 @no_tenant_option
+@click.option("--policy", metavar="FILE", help="A disclosure policy: what to show, what to withhold and why.")
+@click.option(
+    "--show", multiple=True, metavar="PATTERN", help="What alone to show; several times, or the word nothing."
+)
 @click.option(
     "--withhold", multiple=True, metavar="PATTERN", help="What to leave out; may be given several times."
 )
-@click.option("--reason", metavar="TEXT", help="Why it is left out; the bundle says so.")
+@click.option("--reason", metavar="TEXT", help="Why the rest is withheld; the bundle says so.")
+@click.option("--dry-run", is_flag=True, help="Print what would be shown, withheld and erased; sign nothing.")
 @click.option(
     "--as-of-checkpoint", is_flag=True, help="Leave out what is newer than the log's last checkpoint."
 )
 @keyring_option
+@click.option("--recipient", metavar="WHOM", help="The organisation or role that it is for; is recorded.")
+@click.option("--purpose", metavar="TEXT", help="What it is for, in one line; is recorded.")
+@actor_option
 @click.option("--no-record", is_flag=True, help="Do not record the export in the log.")
 @json_option
 def command(
     workflow: str,
-    output: str,
+    output: str | None,
     key: str | None,
     hmac_secret: str | None,
     keyring_path: str | None,
+    recipient: str | None,
+    purpose: str | None,
+    actor: str | None,
     no_record: bool,
     log_path: str,
     tenant: str | None,
     no_tenant: bool,
+    policy: str | None,
+    show: tuple[str, ...],
     withhold: tuple[str, ...],
     reason: str | None,
+    dry_run: bool,
     as_of_checkpoint: bool,
     as_json: bool,
 ) -> None:
@@ -86,32 +97,53 @@ def command(
     If the log's last checkpoint has all of the workflow, the bundle carries the proof of that:
     `tracebus log checkpoint` signs one.
 
-    A PATTERN is an event type, whose payloads are then left out, or type:member, for sensitive
-    members; * and ? match as in file names. Runs, verdicts and approvals are always shown.
+    Without more, all that is still held is shown. A PATTERN is an event type, whose payloads are meant,
+    or type:member, for sensitive members at any depth, or type:path/to/member, with * for each element
+    of an array and ** for any depth; * and ? match as in file names. --show gives all that may leave (or
+    says nothing), --withhold takes from it. Runs, verdicts and approvals are always shown.
+
+    A policy is a TOML file that says the same, with several reasons; the bundle names it by its digest.
+    See what a policy would do before anything is signed: --dry-run, which needs neither key nor file.
 
     Examples:
       tracebus export talk-7 -o talk-7.json --key treasury.key
       tracebus export talk-7 -o talk-7.json --key treasury.key
           --withhold 'tool_*:*' --withhold '*:userId' --reason 'personal data of a customer'
+      tracebus export talk-7 --policy supervisor.toml --dry-run
+      tracebus export talk-7 -o talk-7.json --key treasury.key --policy supervisor.toml
+          --recipient 'the supervisor' --purpose 'inquiry 77'
+      tracebus export talk-7 -o talk-7.json --key treasury.key
+          --show '*' --show 'tool_*:arguments' --reason 'trade secret'
 
-    The file appears whole or not at all; one of that name is replaced. That it was made is recorded in
-    the log's own workflow, tracebus:log, if the log can be written.
+    The file appears whole or not at all; one of that name is replaced. That it was made, by whom and for
+    whom is recorded in the log's own workflow, tracebus:log, if the log can be written.
     """
-    signer = _signer(key, hmac_secret, keyring_path)
-    withholding = _withholding(withhold, reason)
+    if no_record and (recipient or purpose or actor):
+        raise click.UsageError("--recipient, --purpose and --actor are recorded: leave out --no-record")
+    if output is None and not dry_run:
+        raise click.UsageError("expected -o FILE for the bundle, or --dry-run")
+    # What a dry run signs is thrown away, and so is the key: what it counts is what would be signed.
+    signer = Ed25519Signer.generate() if dry_run else _signer(key, hmac_secret, keyring_path)
+    asked = asked_for(policy, show, withhold, reason)
     with reading(log_path) as log:
         tenant = which_tenant(log, workflow, tenant, no_tenant)
         proof = log.prove_workflow(workflow, tenant)
         selected = _Selected(log.select_workflow(workflow, tenant), proof)
-    bundle = anyio.run(_bundle, selected, signer, workflow, tenant, withholding, as_of_checkpoint)
-    _warn_of_unmatched(withhold, selected.events)
-    path = _target(output)
+    bundle = anyio.run(_bundle, selected, signer, workflow, tenant, asked.policy, as_of_checkpoint)
+    if output is None or dry_run:
+        parts = parts_of(bundle, selected.events)
+        _warn(asked, parts)
+        print_preview(bundle, asked.policy, parts, as_json=as_json)
+        return
+    if (asked.show or asked.withhold) and not asked.is_file:  # a policy's are for many workflows
+        _warn(asked, parts_of(bundle, selected.events))
+    path = bundle_target(output)
     if not no_record:
-        _record(log_path, bundle)
-    _write(path, bundle.to_json())
-    facts = _facts(bundle, output) | selected.facts()
+        _record(log_path, exported(bundle, actor=identify(actor)[0], recipient=recipient, purpose=purpose))
+    write_bundle(path, bundle)
+    facts = facts_of(bundle, output) | selected.facts()
     to_stderr = output == "-"
-    click.echo(to_json(facts) if as_json else _report(facts), err=to_stderr)
+    click.echo(to_json(facts) if as_json else report_of(facts), err=to_stderr)
 
 
 class _Selected:
@@ -140,19 +172,19 @@ async def _bundle(
     signer: EvidenceSigner,
     workflow: str,
     tenant: str | None,
-    withhold: Withholding | None,
+    disclose: DisclosurePolicy,
     as_of_checkpoint: bool,
 ) -> EvidenceBundle:
     return await EvidenceBundler(source, signer).bundle(
-        workflow, tenant=tenant, withhold=withhold, as_of_checkpoint=as_of_checkpoint
+        workflow, tenant=tenant, disclose=disclose, as_of_checkpoint=as_of_checkpoint
     )
 
 
-def _record(log_path: str, bundle: EvidenceBundle) -> None:
+def _record(log_path: str, export: BundleExported) -> None:
     """Record the export in the log; where that cannot be, say so, for the bundle is none the worse."""
     try:
         with writing(log_path) as log:
-            (outcome,) = log.append([log_run(exported(bundle))])
+            (outcome,) = log.append([log_run(export)])
             if isinstance(outcome, Exception):
                 raise outcome
     except TracebusError as error:
@@ -173,156 +205,7 @@ def _signer(key: str | None, hmac_secret: str | None, keyring_path: str | None) 
     )
 
 
-def _withholding(patterns: tuple[str, ...], reason: str | None) -> Withholding | None:
-    if not patterns:
-        if reason is not None:
-            raise click.UsageError("--reason says why something is withheld: name it with --withhold PATTERN")
-        return None
-    if not reason:
-        raise click.UsageError("--withhold needs --reason TEXT: the bundle says why something is left out")
-    for pattern in patterns:
-        _check_pattern(pattern)
-    try:
-        return Withholding(patterns, reason)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--withhold") from None
-
-
-def _check_pattern(pattern: str) -> None:
-    """Refuse what a slip makes of a pattern: a type, or a sensitive member, that there is not.
-
-    Types of users have a dot, and may be unknown here; patterns with a wildcard are warned of where
-    they match nothing.
-    """
-    event_type, _, name = pattern.partition(":")
-    if set(event_type) & set("*?[") or "." in event_type:
-        return
-    cls = payload_class(event_type)
-    if cls is None:
-        raise click.BadParameter(f"there is no event type {event_type}", param_hint="--withhold")
-    members = sorted(member.name for member in cls.members() if member.is_sensitive)
-    if name and not set(name) & set("*?[") and name not in members:
-        has = f"has {', '.join(members)}" if members else "has none"
-        reason = f"{event_type} has no sensitive member {name}; it {has}"
-        raise click.BadParameter(reason, param_hint="--withhold")
-
-
-def _warn_of_unmatched(patterns: Sequence[str], events: Sequence[WorkflowEvent]) -> None:
-    """Say which patterns match nothing here: a slip in one would let out what should stay."""
-    types = {event.header["type"] for event in events if event.payload is not None}
-    members = {
-        (event.header["type"], parse_disclosure(text, "disclosure").name)
-        for event in events
-        for text in event.disclosures
-    }
-    for pattern in patterns:
-        one = Withholding((pattern,), "asked")
-        if not any(map(one.of_payload, types)) and not any(one.of_member(*member) for member in members):
-            warning = f"note: --withhold {pattern} matches nothing in this workflow, and withheld nothing"
-            click.secho(printable(warning), fg="yellow", err=True)
-
-
-def _facts(bundle: EvidenceBundle, output: str) -> dict[str, Any]:
-    scope, types = bundle.tree["scope"], {event["id"]: event["type"] for event in bundle.tree["events"]}
-    withheld: dict[str, dict[str, int]] = {"payloads": {}, "members": {}}
-    for entry in scope["withheld"]["payloads"]:
-        _add(withheld["payloads"], types[entry["eventId"]], 1)
-    for entry in scope["withheld"]["disclosures"]:
-        _add(withheld["members"], types[entry["eventId"]], len(entry["digests"]))
-    return {
-        "bundle": output,
-        "bundleId": bundle.bundle_id,
-        "workflowId": bundle.workflow_id,
-        "tenantId": bundle.tenant_id,
-        "workflowHead": bundle.workflow_head(),
-        "keyId": bundle.tree["signature"]["keyId"],
-        "events": len(types),
-        "isProvedWhole": PROOF in bundle.tree["proofs"],
-        "openRuns": [run["runId"] for run in scope["runs"] if not run["closed"]],
-        "withheld": withheld,
-        "erased": {
-            "payloads": len(scope["erased"]["payloads"]),
-            "members": sum(len(entry["digests"]) for entry in scope["erased"]["disclosures"]),
-        },
-    }
-
-
-def _add(counts: dict[str, int], name: str, count: int) -> None:
-    counts[name] = counts.get(name, 0) + count
-
-
-def _report(facts: dict[str, Any]) -> str:
-    withheld, erased = facts["withheld"], facts["erased"]
-    lines = [
-        f"{facts['bundle']}: workflow {facts['workflowId']}, {facts['events']} events",
-        f"workflow head  {facts['workflowHead']}",
-        f"key id         {facts['keyId']}",
-        *_completeness(facts),
-        f"withheld       payloads: {_counted(withheld['payloads'])}",
-        f"               sensitive members: {_counted(withheld['members'])}",
-    ]
-    if erased["payloads"] or erased["members"]:
-        lines.append(f"erased         payloads: {erased['payloads']}; members: {erased['members']}")
-    lines += [
-        f"note           run {run} has not ended: to verify this will say incomplete"
-        for run in facts["openRuns"]
-    ]
-    lines.append("next           keep the workflow head; whoever has the public key verifies with")
-    keys = "--key NAME.pub" + " --log-key LOG.pub" * facts["isProvedWhole"]
-    lines.append(f"               tracebus verify {facts['bundle']} {keys} --workflow {facts['workflowId']}")
-    return "\n".join(map(printable, lines))
-
-
-def _completeness(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield on whose word the bundle is whole, and what to do where no checkpoint shows it."""
-    size, count = facts["checkpoint"] and facts["checkpoint"]["size"], facts["newerEvents"]
-    newer = f"{count} event is" if count == 1 else f"{count} events are"
-    if facts["isProvedWhole"]:
-        yield f"completeness   whole as of checkpoint {size}"
-        if count:
-            yield f"note           {newer} newer, and left out"
-        return
-    yield "completeness   asserted by the signer"
-    if size is None:
-        yield "note           no checkpoint shows that it is whole; tracebus log checkpoint signs one"
-    else:
-        yield f"note           {newer} newer than checkpoint {size}, so that nothing shows that it is whole:"
-        yield "               sign another, tracebus log checkpoint, or leave them out, --as-of-checkpoint"
-
-
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} of {name}" for name, count in sorted(counts.items())) or "none"
-
-
-def _target(output: str) -> Path | None:
-    """Return the file that the bundle goes to, None for standard output; refuse what may not be replaced."""
-    if output == "-":
-        return None
-    path = Path(output).resolve()  # where a symbolic link leads, the link stays
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise click.BadParameter(f"{output} is no file; standard output is -", param_hint="--output")
-        if not _is_bundle(path):
-            reason = f"{output} is there, and is no bundle: it is not replaced; name another file"
-            raise click.BadParameter(reason, param_hint="--output")
-    if not path.parent.is_dir():
-        raise click.BadParameter(f"there is no folder {path.parent}", param_hint="--output")
-    return path
-
-
-def _write(path: Path | None, data: bytes) -> None:
-    """Write a file that is there whole or not at all, also after a crash."""
-    if path is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    write_whole(path, data)
-
-
-def _is_bundle(path: Path) -> bool:
-    """Tell whether a file is a bundle that another may replace, and not, say, the log or the key."""
-    try:
-        EvidenceBundle.from_json(path.read_bytes())
-    except MalformedInput:
-        return False
-    return True
+def _warn(asked: Asked, parts: Sequence[Part]) -> None:
+    """Say which patterns did nothing here: a slip in one would let out what should stay."""
+    for warning in warnings_of(asked, parts):
+        click.secho(printable(f"note: {warning}"), fg="yellow", err=True)

@@ -8,7 +8,7 @@ import click
 
 from evidence.command import ACCEPTABLE, Request
 from evidence.command import verify as verify_request
-from evidence.verify import ANY_TENANT
+from evidence.expectation import ANY_TENANT
 from tracebus.cli._common import PlainCommand, json_option
 
 _COLOURS = {"verified": "green", "incomplete": "yellow", "unverifiable": "yellow"}
@@ -31,6 +31,9 @@ _COLOURS = {"verified": "green", "incomplete": "yellow", "unverifiable": "yellow
 @click.option("--no-tenant", is_flag=True, help="It must be of no tenant.")
 @click.option("--log-origin", metavar="O", help="The origin of the log that it must come from.")
 @click.option("--head", metavar="H", help="The workflow head that it must reach: sha256:…")
+@click.option(
+    "--disclosure-policy", metavar="FILE", help="The policy by which it must disclose, and no more than that."
+)
 @click.option("--accept", multiple=True, type=click.Choice(ACCEPTABLE), help="An outcome that will do, too.")
 @json_option
 def command(
@@ -44,6 +47,7 @@ def command(
     no_tenant: bool,
     log_origin: str | None,
     head: str | None,
+    disclosure_policy: str | None,
     accept: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -54,6 +58,8 @@ def command(
 
     A proof that the bundle is whole, as of a checkpoint of its log, is checked with the log's key. With
     --log-key there must be one; a policy says what there must be, and has the signer's key, too.
+
+    With --disclosure-policy the bundle must name that file, and must show nothing that it withholds.
 
     Exit codes
       0  verified, or an outcome that --accept admits
@@ -86,6 +92,7 @@ def command(
         tenant=None if no_tenant else ANY_TENANT if tenant is None else tenant,
         log_origin=log_origin,
         head=head,
+        disclosure_policy=disclosure_policy,
         accept=tuple(outcome for outcome in ACCEPTABLE if outcome in accept),
         as_json=as_json,
     )

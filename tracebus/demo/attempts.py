@@ -17,12 +17,12 @@ from typing import Any
 import anyio
 
 from evidence import (
+    DisclosurePolicy,
     Ed25519Signer,
     EvidenceBundle,
     EvidenceBundler,
     EvidenceError,
     VerificationFailed,
-    Withholding,
     verify_evidence_bundle,
 )
 from evidence.bundle import content_hash
@@ -67,16 +67,14 @@ class Attempt:
 
 
 def export(
-    log: Path, signer: Ed25519Signer, workflow_id: str, withhold: Withholding | None = None
+    log: Path, signer: Ed25519Signer, workflow_id: str, disclose: DisclosurePolicy | None = None
 ) -> EvidenceBundle:
     """Return a signed bundle of one payment."""
     with closing(SqliteEventLog(log, read_only=True)) as source:
         bundler = EvidenceBundler(source, signer)
 
         async def bundle() -> EvidenceBundle:
-            if withhold is None:
-                return await bundler.bundle(workflow_id, tenant=TENANT)
-            return await bundler.bundle(workflow_id, tenant=TENANT, withhold=withhold)
+            return await bundler.bundle(workflow_id, tenant=TENANT, disclose=disclose)
 
         return anyio.run(bundle)
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 import anyio
 
 from evidence import (
+    DisclosurePolicy,
     Ed25519Signer,
     EvidenceBundle,
     VerificationReport,
-    Withholding,
     verify_evidence_bundle,
 )
 from evidence.disclosure import parse_disclosure
@@ -29,7 +29,7 @@ from tracebus.eventlog import EventQuery, SqliteEventLog
 from tracebus.eventlog.base import AnyEvent
 
 FUNDS: Final = 100_000_00
-WITHHELD: Final = Withholding(["*:*"], "who is paid, and how much, is confidential")
+DISCLOSED: Final = DisclosurePolicy(show=["*"], reason="who is paid, and how much, is confidential")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def tell(folder: Path) -> Outcome:
         unrecorded=unrecorded,
         report=report,
         approver_saw=what_approver_saw(report),
-        withheld=_verify(export(log_path, signer, PAYMENTS[0].workflow_id, WITHHELD), folder),
+        withheld=_verify(export(log_path, signer, PAYMENTS[0].workflow_id, DISCLOSED), folder),
         passed_on=_verify(_without_arguments(evidence.approved), folder),
         attempts=make_attempts(evidence, folder / "attempts"),
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from evidence import heads_map
-from evidence.bundler import WorkflowProof
 from evidence.completeness import Completeness
 from evidence.heads_map import workflow_key
 from evidence.merkle import inclusion_proof
 from evidence.note import format_note, parse_note
+from evidence.workflow_source import WorkflowProof
 from tracebus.transparency.anchorings import Anchorings
 from tracebus.transparency.store import TreeStore
 

@@ -1,0 +1,24 @@
+"""Who orders what a command does to the record."""
+
+from __future__ import annotations
+
+import getpass
+import os
+
+import click
+
+from tracebus.events import IdentitySource
+
+actor_option = click.option(
+    "--actor", metavar="WHO", help="Who orders it; else the account that runs the command."
+)
+
+
+def identify(actor: str | None) -> tuple[str, IdentitySource]:
+    """Return who is named, or whose account it is, and how that is known."""
+    if actor is not None:
+        return actor, "asserted"
+    try:
+        return getpass.getuser(), "cli"
+    except (KeyError, OSError, ImportError):  # an account without a name
+        return f"uid {os.getuid()}", "cli"
