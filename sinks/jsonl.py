@@ -1,8 +1,17 @@
 """JSON Lines: an event a line, appended to a file.
 
-A line is the event in its committed form, which verifies and holds no sensitive member in the clear;
-with ``opened=True`` its sensitive members stand in the clear, and whoever keeps such a file has to
-erase from it what is erased from the log.
+A line is the event in its committed form, which verifies and holds no sensitive member::
+
+    {"contentHash":"sha256:…", …, "payload":{"_salt":"…","_sd":["aIsY…"],"callId":"c1","tool":"wire"}}
+
+What the sink's `Subscription` discloses stands beside the payload, in the clear, each member with the
+salt of its digest::
+
+    {…, "disclosures":[{"name":"arguments","salt":"M9tg…","value":{"amount":5000}}], "payload":{…}}
+
+So a search finds names and values, the line still verifies (`tracebus verify-log` reads it, and refuses
+a value that was changed, which it could not tell of members put back into the payload), and whoever
+has to erase downstream drops one member, ``disclosures``, of each line.
 """
 
 from __future__ import annotations
@@ -28,7 +37,6 @@ class JsonlSink:
 
     Args:
         path: The file; it is made if it is not there.
-        opened: Write sensitive members in the clear.
         name: The name by which the sink's cursor is kept; it says the path unless given.
         durable: Go on from the cursor after a restart; otherwise write only what is published while
             the sink is attached.
@@ -38,14 +46,12 @@ class JsonlSink:
         self,
         path: str | os.PathLike[str],
         *,
-        opened: bool = False,
         name: str | None = None,
         durable: bool = True,
     ) -> None:
         self.path = Path(path)
         self.name = name or f"jsonl:{self.path}"
         self.durable = durable
-        self._opened = opened
         self._file: BinaryIO | None = None
         self._limiter: anyio.CapacityLimiter | None = None
 
@@ -62,7 +68,7 @@ class JsonlSink:
         Raises:
             SinkUnavailable: The file cannot be written now.
         """
-        lines = b"".join(canonical.dumps(event.to_wire(opened=self._opened)) + b"\n" for event in batch)
+        lines = b"".join(canonical.dumps(event.to_wire(disclosed=True)) + b"\n" for event in batch)
         await anyio.to_thread.run_sync(self._append, lines, limiter=self._thread)
 
     async def aclose(self) -> None:

@@ -153,7 +153,7 @@ class Delivery:
             return
         self._stored = max(event.position or 0 for event in new)
         if len(self._buffer) + len(new) <= self.subscription.buffer_events:
-            self._buffer.extend(event.copy() for event in new)
+            self._buffer.extend(new)
         is_upkeep = all(event.workflow_id == LOG_WORKFLOW for event in new)
         self._waker.call_soon(self._note_offer, first, self._stored, is_upkeep)
 
@@ -268,7 +268,7 @@ class Delivery:
 
     async def _write(self, batch: list[AnyEvent]) -> None:
         """Offer a batch until the sink takes or rejects it; wait longer after each failure."""
-        pause = _FIRST_RETRY
+        batch, pause = await self._shown(batch), _FIRST_RETRY
         while True:
             try:
                 await self._offer_to_sink(batch)
@@ -287,6 +287,12 @@ class Delivery:
         self._advance(batch[-1].position or self._position)
         if self._position - self._saved >= _SAVE_EVERY:
             self.save_cursor()
+
+    async def _shown(self, batch: list[AnyEvent]) -> list[AnyEvent]:
+        """Return a batch as the sink may see it: the one place where every event on its way passes."""
+        if self.subscription.reads_payloads:
+            return await anyio.to_thread.run_sync(self.subscription.shown, batch, limiter=self._reader)
+        return self.subscription.shown(batch)
 
     def _note_rejected(self, batch: list[AnyEvent], error: SinkRejected) -> None:
         self._rejected += len(batch)

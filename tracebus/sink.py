@@ -17,9 +17,10 @@ class Sink(Protocol):
     and the next one is offered when `write` has returned. A slow sink, or one that fails, delays
     neither publishers nor other sinks.
 
-    A sink decides itself what it passes on of sensitive members: ``event.to_wire()`` is the committed
-    form, which holds none; ``event.to_wire(opened=True)`` holds them all. Let the committed form be
-    the default, so that copies downstream hold nothing that must be erased later.
+    An event arrives in its committed form, without its sensitive members, so that a copy downstream
+    holds none that has to be erased when the log erases it. What a sink gets to see beyond that, its
+    `Subscription` says (``disclose=``), and the bus takes out the rest. ``event.to_wire()`` is the
+    committed form always, ``event.to_wire(disclosed=True)`` has beside it what was disclosed to the sink.
     """
 
     @property

@@ -22,6 +22,7 @@ import pytest
 
 from evidence.chain import RunHead, follow
 from evidence.header import check_header
+from tracebus._erasing_contract import ErasingContract
 from tracebus.bus import TraceEventBus
 from tracebus.committed import Committed, commit
 from tracebus.errors import AppendConflict, KeyConflict, RunClosed, RunExists, UnknownRun
@@ -38,6 +39,7 @@ from tracebus.eventlog.memory import MemoryEventLog
 from tracebus.events import RunCompleted, RunStarted, ToolProposed
 from tracebus.fsck import fsck
 from tracebus.sink import Sink
+from tracebus.subscription import Subscription
 
 __all__ = ["CapturingSink", "EventLogContract", "FixedClock", "SequentialIds", "SinkContract"]
 
@@ -69,7 +71,10 @@ class SequentialIds:
 
 
 class CapturingSink:
-    """Keeps the events that it gets, in `events`, and the batches, in `batches`."""
+    """Keeps the events that it gets, in `events`, and the batches, in `batches`.
+
+    Like any sink it gets no sensitive members, unless its `Subscription` discloses them.
+    """
 
     def __init__(self, name: str = "capturing", *, durable: bool = False) -> None:
         self.name = name
@@ -107,12 +112,13 @@ def events_of(outcome: list[AnyEvent] | Exception) -> list[AnyEvent]:
     return outcome
 
 
-class EventLogContract(ABC):
+class EventLogContract(ErasingContract, ABC):
     """What every event log has to do; subclass it in a test module, and give it `make_log`.
 
     `make_log(**options)` returns a log, not yet open: with the same storage each time within a test.
     Its options are `clock`, `new_id` and `digest_algorithm`, and a log has to accept them. After each
-    test the whole log is checked by `fsck`.
+    test the whole log is checked by `fsck`. What only some logs can (keep cursors, erase) is tested of
+    those that can, and skipped otherwise.
     """
 
     durable = True
@@ -396,7 +402,7 @@ class SinkContract(ABC):
     def received(self) -> Iterable[dict[str, Any]]:
         """Return what arrived at the destination, as events on the wire."""
 
-    async def publish(self, sink: Sink, log: EventLog, count: int, secret: str) -> list[str]:
+    async def publish(self, sink: Sink | Subscription, log: EventLog, count: int, secret: str) -> list[str]:
         """Publish a run with some tool calls; return the ids of its events."""
         async with TraceEventBus(log, [sink]) as bus, bus.run() as run:
             for _ in range(count):
@@ -416,11 +422,18 @@ class SinkContract(ABC):
 
     @pytest.mark.anyio
     async def test_nothing_sensitive_arrives(self, make_sink: Callable[[], Sink]) -> None:
-        """Unless it is opened, a sink passes on the committed form, which holds no sensitive member."""
+        """What arrives is the committed form, which holds no sensitive member, whatever the sink does."""
         await self.publish(make_sink(), MemoryEventLog(), 1, "DE89370400440532013000")
         arrived = json.dumps(list(self.received()))
         assert "DE89370400440532013000" not in arrived
         assert "_sd" in arrived
+
+    @pytest.mark.anyio
+    async def test_what_is_disclosed_arrives(self, make_sink: Callable[[], Sink]) -> None:
+        """Sensitive members that the sink's subscription discloses arrive, as the sink passes them on."""
+        subscription = Subscription(make_sink(), disclose=["tool_proposed:arguments"])
+        await self.publish(subscription, MemoryEventLog(), 1, "DE89370400440532013000")
+        assert "DE89370400440532013000" in json.dumps(list(self.received()))
 
     @pytest.mark.anyio
     async def test_goes_on_after_a_restart(self, make_sink: Callable[[], Sink]) -> None:

@@ -208,7 +208,8 @@ async def test_cursor_is_saved_when_the_drain_times_out() -> None:
 async def test_sinks_share_nothing_that_changes() -> None:
     """What a publisher or a sink does to a payload's values, another sink does not see."""
     sink = CapturingSink()
-    async with TraceEventBus(MemoryEventLog(), [sink]) as bus, bus.run():
+    seeing_all = Subscription(sink, disclose=["*:*"])
+    async with TraceEventBus(MemoryEventLog(), [seeing_all]) as bus, bus.run():
         event = await bus.publish(ToolProposed(tool="x", arguments={"amount": 5000}))
         event.payload.arguments["amount"] = 1
     assert {"amount": 5000} == sink.events[1].opened()["arguments"]
