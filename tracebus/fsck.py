@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from evidence import canonical
 from evidence.chain import RunHead, follow
@@ -18,9 +18,11 @@ from evidence.disclosure import digest_of, digests_in, open_payload
 from evidence.errors import ChainBroken, EvidenceError, MalformedInput
 from evidence.header import Header, check_header
 from evidence.projection import ERASING
-from evidence.scope import is_target, targets_of
+from evidence.scope import Targets, is_target, targets_of
 from tracebus.errors import TracebusError
-from tracebus.eventlog.base import AnyEvent, EventLog, EventQuery
+from tracebus.eventlog.base import AnyEvent, ErasableLog, EventLog, EventQuery
+
+_MAX_WORKFLOWS: Final = 16
 
 FaultKind = Literal["changed", "missing", "forked", "torn"]
 
@@ -50,12 +52,18 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class FsckReport:
-    """What was checked, and the first fault; `fault` is None where all holds together."""
+    """What was checked, and the first fault; `fault` is None where all holds together.
+
+    `unscrubbed` is how many erased payloads and disclosures may still be in the bytes of the log's files,
+    which is no fault: they go when the log is scrubbed, or opened for writing.
+    """
 
     events: int
     runs: int
     open_runs: int
     erased_payloads: int
+    erased_disclosures: int
+    unscrubbed: int
     fault: Fault | None
 
 
@@ -84,7 +92,9 @@ class _Fsck:
         self._events = 0
         self._runs = 0
         self._open_runs = 0
-        self._erased = 0
+        self._erased_payloads = 0
+        self._erased_disclosures = 0
+        self._erasures = _Erasures(log)
 
     def run(self) -> FsckReport:
         return FsckReport(
@@ -92,8 +102,16 @@ class _Fsck:
             events=self._events,
             runs=self._runs,
             open_runs=self._open_runs,
-            erased_payloads=self._erased,
+            erased_payloads=self._erased_payloads,
+            erased_disclosures=self._erased_disclosures,
+            unscrubbed=self._count_unscrubbed(),
         )
+
+    def _count_unscrubbed(self) -> int:
+        try:
+            return self._log.unscrubbed() if isinstance(self._log, ErasableLog) else 0
+        except TracebusError:  # what is wrong with the file is the fault
+            return 0
 
     def _find_fault(self) -> Fault | None:
         try:
@@ -173,8 +191,8 @@ class _Fsck:
     def _check_payload(self, event: AnyEvent, header: Header, place: str) -> Fault | None:
         payload = event.payload_json
         if payload is None:
-            if self._is_erased(event, None):
-                self._erased += 1
+            if self._erasures.name(event, None):
+                self._erased_payloads += 1
                 return None
             return Fault("missing", place, "its payload is gone, and no event records why", event.position)
         found = self._hash(payload)
@@ -189,19 +207,40 @@ class _Fsck:
             reason = str(error).removeprefix(f"{place}: ")
             return Fault("changed", place, f"its disclosures: {reason}", event.position)
         for digest in hidden:
-            if not self._is_erased(event, [digest]):
+            if not self._erasures.name(event, digest):
                 reason = f"the disclosure of {digest} is gone, and no event records why"
                 return Fault("missing", place, reason, event.position)
+            self._erased_disclosures += 1
         return None
 
-    def _is_erased(self, event: AnyEvent, digests: list[str] | None) -> bool:
-        erasing = self._log.query(
-            EventQuery(workflow_id=event.workflow_id, tenant_id=event.tenant_id, types=tuple(sorted(ERASING)))
-        )
+
+class _Erasures:
+    """What the log's workflows record as erased; of the few that were asked for last it is kept."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._by_workflow: dict[tuple[str, str | None], list[Targets]] = {}
+
+    def name(self, event: AnyEvent, digest: str | None) -> bool:
+        """Tell whether a disclosure of an event, or its whole payload (None), is recorded as erased."""
+        digests = None if digest is None else [digest]
+        return any(is_target(targets, event.id, digests) for targets in self._of_workflow_of(event))
+
+    def _of_workflow_of(self, event: AnyEvent) -> list[Targets]:
+        workflow = event.workflow_id, event.tenant_id
+        if workflow not in self._by_workflow:
+            if len(self._by_workflow) >= _MAX_WORKFLOWS:
+                self._by_workflow.clear()
+            self._by_workflow[workflow] = self._read(*workflow)
+        return self._by_workflow[workflow]
+
+    def _read(self, workflow_id: str, tenant_id: str | None) -> list[Targets]:
+        types = tuple(sorted(ERASING))
+        records = self._log.query(EventQuery(workflow_id=workflow_id, tenant_id=tenant_id, types=types))
         try:
-            return any(is_target(targets_of(record.opened()), event.id, digests) for record in erasing)
+            return [targets_of(record.opened()) for record in records]
         except (EvidenceError, TracebusError):
-            return False
+            return []
 
 
 def _hidden(committed: Any, disclosures: tuple[str, ...], place: str) -> Collection[str]:

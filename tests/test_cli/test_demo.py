@@ -99,7 +99,7 @@ def test_it_reads_well(cli: Cli) -> None:
 
 def test_an_attempt_that_is_not_noticed_fails_the_demo(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where fsck finds nothing any more, the demo says so, and exits with 1."""
-    monkeypatch.setattr("tracebus.demo.attempts.fsck", lambda log: FsckReport(0, 0, 0, 0, None))
+    monkeypatch.setattr("tracebus.demo.attempts.fsck", lambda log: FsckReport(0, 0, 0, 0, 0, 0, None))
     result = cli("demo", "--discard")
     assert (1, 2) == (result.exit_code, result.stdout.count("NOT NOTICED"))
     assert "6 of 8 attempts were noticed" in result.stdout

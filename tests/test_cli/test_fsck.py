@@ -8,6 +8,10 @@ from pathlib import Path
 
 from click.testing import Result
 
+from tracebus import EventQuery, SqliteEventLog
+from tracebus._erasing_contract import digests_of, erasing, record
+from tracebus.eventlog.base import Targets
+
 Cli = Callable[..., Result]
 
 
@@ -30,6 +34,18 @@ def test_a_sound_log(cli: Cli, log: Path) -> None:
         result.stdout.startswith("sound: 15 events of 5 runs hold together; 2 runs open"),
         "cut off" in result.stdout,
     )
+
+
+def test_a_log_that_is_still_to_be_scrubbed(cli: Cli, log: Path) -> None:
+    """That bytes of what was erased may still be in the files is said, and is no fault."""
+    with closing(SqliteEventLog(log)) as source:
+        event = next(event for event in source.query(EventQuery()) if event.type == "tool_proposed")
+        targets: Targets = {event.id: digests_of(event)}
+        source.erase(erasing(source, targets, record(targets, event.workflow_id, event.tenant_id)))
+    shown = cli("fsck", "--log", log)
+    found = json.loads(cli("fsck", "--log", log, "--json").stdout)
+    assert (0, True) == (shown.exit_code, "not scrubbed: 1 erased" in shown.stderr)
+    assert (True, 1, 1) == (found["sound"], found["unscrubbed"], found["erasedDisclosures"])
 
 
 def test_a_changed_payload(cli: Cli, log: Path) -> None:

@@ -17,6 +17,10 @@ _LIMITS = (
     "not shown by this: that nothing was cut off at the end of a run, or as a whole run; only a bundle "
     "or a workflow head kept elsewhere shows that"
 )
+_UNSCRUBBED = (
+    "not scrubbed: {} erased payloads and sensitive members may still be in the bytes of the file and its "
+    "write-ahead log; `tracebus erase --finish` takes them out, and so does what opens the log for writing"
+)
 
 
 @click.command("fsck", cls=PlainCommand)
@@ -31,6 +35,9 @@ def command(log_path: str, as_json: bool) -> int:
       forked   two events follow the same one
       torn     the file itself is damaged, or its append-only rules were altered
 
+    What was erased and recorded is no fault. Its bytes may still be in the file, if the scrubbing of it
+    was interrupted or had to wait: this is said, and is no fault either.
+
     A log whose tail was cut off still holds together: fsck cannot tell. Export bundles, or keep
     workflow heads elsewhere, and compare: tracebus verify --head.
 
@@ -41,7 +48,7 @@ def command(log_path: str, as_json: bool) -> int:
     except EventLogRefused as error:
         if not _is_event_log(log_path):
             raise
-        report = FsckReport(0, 0, 0, 0, Fault("torn", "store", str(error)))
+        report = FsckReport(0, 0, 0, 0, 0, 0, Fault("torn", "store", str(error)))
     if as_json:
         click.echo(to_json(_to_dict(report)))
     else:
@@ -64,7 +71,10 @@ def _is_event_log(path: str) -> bool:
 
 def _print(report: FsckReport) -> None:
     checked = f"{report.events} events of {report.runs} runs"
-    more = f"{report.open_runs} runs open, {report.erased_payloads} payloads erased"
+    erased = f"{report.erased_payloads} payloads and {report.erased_disclosures} sensitive members erased"
+    more = f"{report.open_runs} runs open, {erased}"
+    if report.unscrubbed:
+        click.secho(_UNSCRUBBED.format(report.unscrubbed), fg="yellow", err=True)
     if report.fault is None:
         click.secho(f"sound: {checked} hold together; {more}", fg="green", bold=True)
         click.echo(_LIMITS)
@@ -80,6 +90,8 @@ def _to_dict(report: FsckReport) -> dict[str, object]:
         "runs": report.runs,
         "openRuns": report.open_runs,
         "erasedPayloads": report.erased_payloads,
+        "erasedDisclosures": report.erased_disclosures,
+        "unscrubbed": report.unscrubbed,
         "fault": None if report.fault is None else asdict(report.fault),
         "notShown": _LIMITS,
     }

@@ -16,10 +16,10 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import anyio.to_thread
 
-from evidence.bundler import WorkflowEvent, WorkflowProof
 from evidence.chain import RunHead
 from evidence.digest import ALGORITHMS
 from evidence.header import is_origin
+from evidence.workflow_source import WorkflowEvent, WorkflowProof
 from tracebus.committed import Committed
 from tracebus.event import TraceEvent
 from tracebus.ids import new_ulid
@@ -88,6 +88,7 @@ class EventQuery:
     run_id: str | None = None
     turn_id: str | None = None
     types: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
     risk: str | None = None
     since: str | None = None
     until: str | None = None
@@ -256,9 +257,17 @@ class ErasableLog(Protocol):
         With the ``userId`` of a ``run_started`` goes the run's entry in the index of users. What was
         deleted can no longer be read; until `scrub` returns, its bytes may still be in the files.
 
+        Whether it is done, where that cannot be told, reading tells. Records whose drafts all have keys may
+        also be erased again: where they are stored, what they name is gone, and they come back.
+
         Raises:
             AppendConflict: A legal hold was recorded after `planned_at`; nothing was changed.
-            UnknownEvent: The log has no such event, or it has no such disclosure; nothing was changed.
+            UnknownEvent: The log has no such event, or has that payload or disclosure not any more, or
+                never had it; nothing was changed.
+            PublishError: A record may not follow its run's head; nothing was changed.
+            ValueError: The records do not name a target, in its workflow; or a disclosure would stay that
+                belongs to one that goes. Nothing was changed.
+            EvidenceError: An event or a record is damaged; nothing was changed.
             AppendUnknown: It cannot be told whether it is done.
         """
         ...
@@ -271,6 +280,10 @@ class ErasableLog(Protocol):
         Raises:
             EventLogUnavailable: Not now: somebody is reading, or the disk is full. Nothing is lost.
         """
+        ...
+
+    def unscrubbed(self) -> int:
+        """Return how many erased payloads and disclosures are still to be scrubbed from the files."""
         ...
 
 

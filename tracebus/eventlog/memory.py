@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from evidence.chain import RunHead
 from evidence.digest import SHA256
+from tracebus.errors import UnknownEvent
 from tracebus.event import TraceEvent
 from tracebus.eventlog.base import (
     ANY_TENANT,
     AnyEvent,
     Draft,
+    Erasure,
     EventLog,
     EventQuery,
     HeadsLeaf,
@@ -20,8 +22,10 @@ from tracebus.eventlog.base import (
     check_algorithm,
     new_origin,
 )
+from tracebus.eventlog.erasing import HOLD_TYPE, Records, chosen, hold_since, stored_events, takes_user
 from tracebus.eventlog.sealing import Batch, Sealer
 from tracebus.ids import NewId
+from tracebus.payload import EventPayload, UntypedPayload
 from tracebus.transparency.store import TreeStore
 
 
@@ -72,12 +76,18 @@ class MemoryEventLog(EventLog):
 
     def append(self, groups: Sequence[Sequence[Draft]]) -> list[list[AnyEvent] | Exception]:
         with self._lock:
-            batch = Batch(self._sealer, self._heads.get, lambda run_id, key: self._keys.get((run_id, key)))
+            batch = self._batch()
             outcomes = [batch.add(group) for group in groups]
-            self._heads |= batch.heads
-            for draft, event in batch.stored:
-                self._store(draft, event)
+            self._take_over(batch)
         return outcomes
+
+    def _batch(self) -> Batch:
+        return Batch(self._sealer, self._heads.get, lambda run_id, key: self._keys.get((run_id, key)))
+
+    def _take_over(self, batch: Batch) -> None:
+        self._heads |= batch.heads
+        for draft, event in batch.stored:
+            self._store(draft, event)
 
     def _store(self, draft: Draft, event: AnyEvent) -> None:
         event._position = len(self._events) + 1
@@ -88,6 +98,54 @@ class MemoryEventLog(EventLog):
             self._keys[event.run_id, event.key] = event
         if draft.user_id is not None:
             self._users.setdefault(draft.user_id, set()).add(event.run_id)
+
+    def erase(self, erasure: Erasure) -> list[AnyEvent]:
+        """Store the records and let go of the targets."""
+        records = Records(erasure)
+        with self._lock:
+            batch = self._batch()
+            events = stored_events(map(batch.add, erasure.records))
+            if batch.stored:
+                left = self._without(erasure, records)
+                self._take_over(batch)
+                for event, takes_user_entry in left:
+                    self._replace(event)
+                    if takes_user_entry:
+                        for runs in self._users.values():
+                            runs.discard(event.run_id)
+        return events
+
+    def _without(self, erasure: Erasure, records: Records) -> list[tuple[AnyEvent, bool]]:
+        """Return what is left of each event, and whether its run's entries in the index of users go."""
+        for hold in self._events[erasure.planned_at :]:
+            if hold.type == HOLD_TYPE:
+                raise hold_since(hold, erasure.planned_at)
+        found = {event.id: event for event in self._events if event.id in erasure.targets}
+        left: list[tuple[AnyEvent, bool]] = []
+        for event_id, digests in erasure.targets.items():
+            if event_id not in found:
+                raise UnknownEvent(f"the log has no event {event_id}")
+            event = found[event_id]
+            gone = chosen(event, digests)
+            records.check(event, digests)
+            payload = None if digests is None else event.payload_json
+            kept = tuple(text for text in event.disclosures if text not in gone)
+            rest = TraceEvent[EventPayload | UntypedPayload](event.header, payload, kept, event.position)
+            left.append((rest, takes_user(event, digests)))
+        return left
+
+    def _replace(self, event: AnyEvent) -> None:
+        self._events[(event.position or 0) - 1] = event
+        self._runs[event.run_id][event.seq or 0] = event
+        if event.key is not None:
+            self._keys[event.run_id, event.key] = event
+
+    def scrub(self) -> None:
+        """Do nothing: what was erased is in no file, and the log has let go of it."""
+
+    def unscrubbed(self) -> int:
+        """Return 0: what was erased is gone at once."""
+        return 0
 
     def head(self, run_id: str) -> RunHead | None:
         return self._heads.get(run_id)
@@ -160,6 +218,7 @@ def _matches(event: TraceEvent[object], query: EventQuery) -> bool:  # type: ign
         and query.run_id in (None, event.run_id)
         and query.turn_id in (None, event.turn_id)
         and (not query.types or event.type in query.types)
+        and (not query.ids or event.id in query.ids)
         and query.risk in (None, event.risk)
         and (query.since is None or event.timestamp >= query.since)
         and (query.until is None or event.timestamp < query.until)

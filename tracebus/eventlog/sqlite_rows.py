@@ -74,9 +74,10 @@ def where(query: EventQuery) -> tuple[str, list[Any]]:
     if query.tenant_id is not ANY_TENANT:
         conditions.append("e.tenant_id IS ?")
         values.append(query.tenant_id)
-    if query.types:
-        conditions.append(f"e.type IN ({', '.join('?' * len(query.types))})")
-        values += query.types
+    for column, chosen in (("type", query.types), ("id", query.ids)):
+        if chosen:
+            conditions.append(f"e.{column} IN ({', '.join('?' * len(chosen))})")
+            values += chosen
     if query.user_id is not None:
         conditions.append("e.run_id IN (SELECT u.run_id FROM users u WHERE u.user_id = ?)")
         values.append(query.user_id)
@@ -85,6 +86,12 @@ def where(query: EventQuery) -> tuple[str, list[Any]]:
             conditions.append(f"e.timestamp {comparison} ?")
             values.append(value)
     return "".join(f" AND {condition}" for condition in conditions), values
+
+
+def last_position(connection: sqlite3.Connection) -> int:
+    """Return the position of the newest event; 0 where there is none."""
+    (position,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
+    return int(position)
 
 
 def insert(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

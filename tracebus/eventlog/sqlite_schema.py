@@ -15,8 +15,13 @@ from tracebus.errors import EventLogRefused
 APPLICATION_ID: Final = 0x54524246
 USER_VERSION: Final = 1
 
-_TABLES: Final = ("log", "events", "payloads", "disclosures", "users", "cursors", "heads")
+_TABLES: Final = ("log", "events", "payloads", "disclosures", "users", "cursors", "heads", "erasing")
 _APPEND_ONLY: Final = ("log", "events", "payloads", "disclosures", "heads")
+WHOLE_PAYLOAD: Final = -1
+"""In ``erasing``, in the place of a disclosure's ordinal: the payload."""
+
+# Which rows may be deleted: those that `erasing` names (ADR 0018).
+_ERASABLE: Final = {"payloads": str(WHOLE_PAYLOAD), "disclosures": "OLD.ordinal"}
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
@@ -157,11 +162,26 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     db.table("heads").create(
         {"ordinal": int, "position": int, "map_root": bytes}, pk="ordinal", not_null={"position", "map_root"}
     )
+    connection.execute(
+        "CREATE TABLE erasing (position INTEGER, ordinal INTEGER, PRIMARY KEY (position, ordinal)) "
+        "STRICT, WITHOUT ROWID"
+    )
     for table in _APPEND_ONLY:
         for action in ("UPDATE", "DELETE"):
             connection.execute(
                 f"CREATE TRIGGER {table}_no_{action.lower()} BEFORE {action} ON {table} "
+                f"{_exception(table) if action == 'DELETE' else ''}"
                 f"BEGIN SELECT RAISE(ABORT, '{table}: append-only, {action} refused'); END"
             )
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {USER_VERSION}")
+
+
+def _exception(table: str) -> str:
+    """Return the condition of a trigger that lets the rows go that are being erased."""
+    if table not in _ERASABLE:
+        return ""
+    return (
+        "WHEN NOT EXISTS (SELECT 1 FROM erasing x "
+        f"WHERE x.position = OLD.position AND x.ordinal = {_ERASABLE[table]}) "
+    )
