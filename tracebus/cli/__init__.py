@@ -22,7 +22,7 @@ import click
 from evidence.command import FAILED, OK, UNSETTLED, USAGE, exit_code, guarded
 from evidence.errors import EvidenceError
 from evidence.printable import printable
-from tracebus.errors import AppendUnknown, EventLogUnavailable, LogTruncated, TracebusError
+from tracebus.errors import AppendUnknown, EventLogUnavailable, HoldStands, LogTruncated, TracebusError
 
 _COMMANDS: Final = {
     "demo": "see a workflow recorded, exported, verified, and a tampering caught",
@@ -97,7 +97,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _exit_code(error: BaseException) -> int:
-    if isinstance(error, LogTruncated):
+    if isinstance(error, LogTruncated | HoldStands):
         return FAILED
     return UNSETTLED if isinstance(error, EventLogUnavailable | AppendUnknown) else exit_code(error)
 
