@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from tracebus.ids import new_ulid
 
@@ -15,10 +17,26 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: It cannot be written; what was there is there.
     """
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """Give a file to write, which is there as `write_whole` promises once the block ends without an error.
+
+    Args:
+        path: The file.
+        mode: Its permissions, less what the umask takes away.
+
+    Raises:
+        OSError: It cannot be written; what was there is there.
+    """
     temporary = path.with_name(f".{path.name}.{new_ulid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with open(temporary, "xb") as file:
-            file.write(content)
+        with open(descriptor, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

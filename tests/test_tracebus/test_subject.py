@@ -1,0 +1,266 @@
+"""A person's view: what the log holds about one user, and what speaks of them elsewhere."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.test_tracebus.keeping import Keeping, nanoseconds
+from tracebus.eventlog import EventLog, EventQuery, MemoryEventLog, SqliteEventLog
+from tracebus.events import BundleExported, LegalHoldChanged, ToolExecuted
+from tracebus.holds import WorkflowKey, place_hold
+from tracebus.retention import apply_retention
+from tracebus.retention_policy import parse_retention_policy
+from tracebus.subject import HeldCount, SubjectView, subject_view
+from tracebus.subject_document import write_document
+from tracebus.testing import FixedClock
+from tracebus.upkeep import log_run
+
+POLICY = parse_retention_policy(
+    b"""
+    version = 1
+    name = "test"
+    [[rule]]
+    types = ["tool_*"]
+    members = "P1M"
+    payloads = "P2M"
+    [[rule]]
+    types = ["*"]
+    members = "P1Y"
+    """
+)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keeping]:
+    """A log with two runs for Marta, one for her namesake of another tenant, and one of a clerk."""
+    clock = FixedClock()
+    log: EventLog = (
+        MemoryEventLog(clock=clock)
+        if request.param == "memory"
+        else SqliteEventLog(tmp_path / "trace.db", clock=clock)
+    )
+    log.open()
+    keeping = Keeping(log, clock)
+    keeping.run("2026-01-15T12:00:00+00:00", "r1", user_id="u-91", workflow_id="booking")
+    keeping.run("2026-01-20T12:00:00+00:00", "r2", user_id="u-91", workflow_id="refund", ends=False)
+    keeping.run("2026-01-21T12:00:00+00:00", "r3", user_id="u-91", workflow_id="booking", tenant_id="acme")
+    found = ToolExecuted(tool="crm", status="ok", result={"customers": ["MARTA Böll <marta@example.org>"]})
+    keeping.run("2026-01-22T12:00:00+00:00", "r4", found, user_id="clerk", workflow_id="booking")
+    yield keeping
+    log.close()
+
+
+def view(
+    keeping: Keeping, *mentions: str, user_id: str = "u-91", tenant_id: str | None = None
+) -> SubjectView:
+    """Return the view of a person."""
+    return subject_view(keeping.log, user_id, tenant_id=tenant_id, mentions=mentions, policy=POLICY)
+
+
+def document(view: SubjectView) -> dict[str, object]:
+    """Return the document of a view, read again."""
+    parts: list[str] = []
+    write_document(view, parts.append)
+    text = "".join(parts)
+    assert text.isascii()
+    tree: dict[str, object] = json.loads(text)
+    return tree
+
+
+def test_workflows(keeping: Keeping) -> None:
+    """Workflows with runs for the person are listed, with these runs and their times, and no others."""
+    found = [
+        (each.workflow_id, each.tenant_id, [run.run_id for run in each.runs], each.started_at[:10])
+        for each in view(keeping).workflows
+    ]
+    assert [("booking", None, ["r1"], "2026-01-15"), ("refund", None, ["r2"], "2026-01-20")] == found
+
+
+def test_one_id_of_two_tenants(keeping: Keeping) -> None:
+    """A tenant's view has nothing of another tenant's user of the same id."""
+    runs = {run.run_id for each in view(keeping, tenant_id="acme").workflows for run in each.runs}
+    assert {"r3"} == runs
+
+
+def test_events(keeping: Keeping) -> None:
+    """Each event of the runs comes with its content in the clear, and how many members are held."""
+    person = view(keeping)
+    events = [held for each in person.workflows for held in person.events(each)]
+    expected = ["run_started", "tool_executed", "run_completed", "run_started", "tool_executed"]
+    assert expected == [held.event.type for held in events]
+    assert [1, 1, 0, 1, 1] == [held.members for held in events]
+    assert {"name": "Marta"} == events[1].event.opened()["result"]
+
+
+def test_run_that_begins_meanwhile(keeping: Keeping) -> None:
+    """What is recorded behind the view's back is not in it."""
+    person = view(keeping)
+    keeping.run("2026-01-25T12:00:00+00:00", "r6", user_id="u-91", workflow_id="booking")
+    assert {"r1"} == {held.event.run_id for held in person.events(person.workflows[0])}
+
+
+def test_kept_until(keeping: Keeping) -> None:
+    """It says until when the policy keeps members and payloads; of a run that is open, it cannot."""
+    person = view(keeping)
+    until = [held.kept_until for each in person.workflows for held in person.events(each)]
+    year, month, two = (f"{day}T00:00:00.000000000Z" for day in ("2027-01-16", "2026-02-16", "2026-03-16"))
+    expected = [(year, "forever"), (month, two), (year, "forever"), (None, "forever"), (None, None)]
+    assert expected == until
+
+
+def test_erased(keeping: Keeping) -> None:
+    """What was erased is told with the event that records it: members first, then a whole payload."""
+    first, second = nanoseconds("2026-02-16T00:00:00+00:00"), nanoseconds("2026-03-16T00:00:00+00:00")
+    for now in (first, second):
+        apply_retention(keeping.log, POLICY, clock=FixedClock(now))
+    person = view(keeping)
+    booking = person.workflows[0]
+    periods = {record.id: record.opened()["period"] for record in person.records(booking)}
+    (erased,) = (held.erased for held in person.events(booking) if held.event.type == "tool_executed")
+    assert [("P1M", 1), ("P2M", None)] == [(periods[part.by or ""], part.members) for part in erased]
+    count = HeldCount()
+    for held in person.events(booking):
+        count.add(held)
+    assert (3, 1, 1, 1) == (count.events, count.members, count.erased_members, count.erased_payloads)
+
+
+def test_user_id_that_was_erased(keeping: Keeping) -> None:
+    """With the userId the index forgets the run: the person is found as a mention alone."""
+    apply_retention(keeping.log, POLICY, clock=FixedClock(nanoseconds("2027-02-16T00:00:00+00:00")))
+    assert ["refund"] == [each.workflow_id for each in view(keeping).workflows]
+
+
+def test_exports(keeping: Keeping) -> None:
+    """Bundles of these workflows that were exported are listed, and those of no others."""
+    for tenant in (None, "acme"):
+        exported = BundleExported(
+            bundle_id="01M5GNHYY0GDQZ3177PGDHW4YB",
+            workflow_id="booking",
+            tenant_id=tenant,
+            content_hash="sha256:" + "0" * 64,
+            key_id="1" * 64,
+            recipient=f"auditor of {tenant}",
+        )
+        keeping.append(log_run(exported))
+    booking, refund = view(keeping).workflows
+    assert ["auditor of None"] == [export.opened()["recipient"] for export in booking.exports]
+    assert () == refund.exports
+
+
+def test_holds(keeping: Keeping) -> None:
+    """Holds are told: on a workflow, and on the person."""
+    place_hold(
+        keeping.log,
+        LegalHoldChanged(hold_id="h1", change="placed", actor="counsel"),
+        [WorkflowKey("refund", None)],
+    )
+    found = [each.hold and each.hold.hold_id for each in view(keeping).workflows]
+    place_hold(keeping.log, LegalHoldChanged(hold_id="h2", change="placed", actor="counsel", user_id="u-91"))
+    on_person = view(keeping).hold
+    assert ([None, "h1"], "h2") == (found, on_person and on_person.hold_id)
+
+
+@pytest.mark.parametrize("text", ["marta", "Marta Bo\u0308ll", "MARTA@EXAMPLE.ORG", "böll <", "customers"])
+def test_mention(keeping: Keeping, text: str) -> None:
+    """A text is found in other runs without regard to case and composition, in values and in names."""
+    found = [(each.event.run_id, each.texts) for each in view(keeping, text).mentioned()]
+    assert [("r4", (text,))] == found
+
+
+def test_mentions_are_counted_apart(keeping: Keeping) -> None:
+    """What the person's own runs say is no mention, and several texts in one event are one mention."""
+    found = list(view(keeping, "Marta", "example.org", "nobody").mentioned())
+    assert [("Marta", "example.org")] == [each.texts for each in found]
+
+
+def test_no_mentions_are_searched_for(keeping: Keeping) -> None:
+    """Without a text to look for, the log is not read for mentions."""
+    assert [] == list(view(keeping).mentioned(pytest.fail))
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_empty_mention(keeping: Keeping, text: str) -> None:
+    """An empty text would be found everywhere: it is refused."""
+    with pytest.raises(ValueError, match="mention: expected a text"):
+        view(keeping, text)
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ({"id": 9007199254740993}, "9007199254740993"),
+        ({"phone": 491701234}, "1701234"),
+        ({"Müller": 1, "big": 2**70}, "müller"),
+        ([[["deep", {"_sd": "Zoë"}]]], "ZOË"),
+        ("x" * 300_000, "xxx"),
+        (2**90_000, "0x1000"),
+    ],
+    ids=["unsafe", "number", "json text", "reserved", "truncated", "huge"],
+)
+def test_mention_in_what_was_recorded_otherwise(keeping: Keeping, result: object, text: str) -> None:
+    """What stands as JSON text, as a number or as its beginning is read as what it is."""
+    keeping.run("2026-01-23T12:00:00+00:00", "r5", ToolExecuted(tool="t", status="ok", result=result))
+    assert "r5" in {each.event.run_id for each in view(keeping, text).mentioned()}
+
+
+def test_mention_of_a_tenant(keeping: Keeping) -> None:
+    """With a tenant only its events are searched."""
+    assert [] == list(view(keeping, "example.org", tenant_id="acme").mentioned())
+
+
+def test_unknown_user(keeping: Keeping) -> None:
+    """A user whom the index does not know has no workflows, and may be mentioned."""
+    person = view(keeping, "example.org", user_id="nobody")
+    assert ((), 1) == (person.workflows, sum(1 for _ in person.mentioned()))
+
+
+def test_document(keeping: Keeping) -> None:
+    """The document has all of it, by workflow, in JSON."""
+    tree = document(view(keeping, "example.org"))
+    booking, refund = tree["workflows"]  # type: ignore[misc]
+    assert ("tracebus/subject-view/v1", "u-91", None, ["example.org"]) == (
+        tree["type"],
+        tree["userId"],
+        tree["tenantId"],
+        tree["texts"],
+    )
+    assert [("r1", 3), ("r2", 2)] == [
+        (each["runs"][0]["runId"], len(each["events"])) for each in (booking, refund)
+    ]
+    assert {"name": "Marta"} == booking["events"][1]["event"]["payload"]["result"]
+    assert ({"events": 5, "members": 4, "erasedMembers": 0, "erasedPayloads": 0}, 1) == (
+        {name: count for name, count in tree["held"].items() if name != "membersUntil"},  # type: ignore[attr-defined]
+        tree["mentions"],
+    )
+
+
+def test_document_tells_of_erasures(keeping: Keeping) -> None:
+    """The document tells of each erasure when, by whom and by which policy, and which event it took from."""
+    for time in (
+        "2026-02-16T00:00:00+00:00",
+        "2026-02-23T00:00:00+00:00",
+    ):  # then the clerk's run
+        apply_retention(keeping.log, POLICY, actor="job", clock=FixedClock(nanoseconds(time)))
+    booking = document(view(keeping))["workflows"][0]  # type: ignore[index]
+    (erasure,) = booking["erasures"]
+    assert ("retention_applied", "job", "test", "P1M") == tuple(
+        erasure[name] for name in ("type", "actor", "policy", "period")
+    )
+    assert [[], [{"by": erasure["eventId"], "members": 1}], []] == [
+        each["erased"] for each in booking["events"]
+    ]
+
+
+def test_empty_document(keeping: Keeping) -> None:
+    """The document of somebody of whom nothing is held is whole, too."""
+    tree = document(view(keeping, "nobody", user_id="nobody"))
+    assert ([], [], 0) == (tree["workflows"], tree["mentioned"], tree["mentions"])
+
+
+def test_nothing_is_recorded(keeping: Keeping) -> None:
+    """A view changes nothing in the log."""
+    before = list(keeping.log.query(EventQuery()))
+    document(view(keeping, "Marta"))
+    assert before == list(keeping.log.query(EventQuery()))

@@ -1,0 +1,257 @@
+"""A person's view: what a log holds about one user, for requests of access (GDPR Art. 15).
+
+::
+
+    view = subject_view(log, "u-91", mentions=["marta@example.org"])
+    for workflow in view.workflows:
+        for held in view.events(workflow):
+            print(held.event.timestamp, held.event.type, held.event.opened())
+    for mention in view.mentioned():
+        print(mention.texts, mention.event.opened())
+
+The log's index knows the runs that were started for a user, and no others: child runs that do not say whom
+they are for, and what is said of a person elsewhere, are found as mentions alone. An entry of the index is
+erased with the ``userId`` that it is made of. Nothing is recorded: a log that is opened to be read will do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from evidence import canonical
+from evidence.disclosure import open_payload
+from evidence.header import format_timestamp
+from evidence.projection import ERASING
+from evidence.scope import targets_of
+from tracebus.eventlog.base import ANY_TENANT, AnyEvent, EventLog, EventQuery, RunSummary
+from tracebus.events import BundleExported, RunStarted
+from tracebus.holds import Hold, StandingHolds, WorkflowKey
+from tracebus.mentions import Mentions
+from tracebus.retention import KeptUntil, end_of, kept_until
+from tracebus.retention_policy import DEFAULT_POLICY, FOREVER, RetentionPolicy
+from tracebus.upkeep import LOG_WORKFLOW
+
+
+class Erased(NamedTuple):
+    """What one event records as erased of another: so many members, or the whole payload (None).
+
+    `by` is the recording event's id; None where no event tells of it.
+    """
+
+    by: str | None
+    members: int | None
+
+
+class HeldEvent(NamedTuple):
+    """An event of a run for the person: how many sensitive members are held, what was erased, until when."""
+
+    event: AnyEvent
+    members: int
+    erased: tuple[Erased, ...]
+    kept_until: KeptUntil
+
+
+@dataclass(slots=True)
+class HeldCount:
+    """How much is held about a person, and how much of it was erased."""
+
+    events: int = 0
+    members: int = 0
+    erased_members: int = 0
+    erased_payloads: int = 0
+    members_until: str | None = ""
+    """From when on the last of the members are due; None: a run has not ended. Empty: none are held."""
+
+    def add(self, held: HeldEvent) -> None:
+        """Count an event."""
+        self.events += 1
+        self.members += held.members
+        self.erased_members += sum(part.members or 0 for part in held.erased)
+        self.erased_payloads += sum(part.members is None for part in held.erased)
+        if held.members:
+            self.members_until = _later(self.members_until, held.kept_until.members)
+
+
+def _later(one: str | None, other: str | None) -> str | None:
+    """Return the later of two times: for ever is later than any, and before it what is not known yet."""
+    if FOREVER in (one, other):
+        return FOREVER
+    return None if one is None or other is None else max(one, other)
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectWorkflow:
+    """A workflow with runs that were started for the person, in the order in which they began.
+
+    `exports` are the ``bundle_exported`` events of bundles of it, `hold` is a legal hold that covers it.
+    """
+
+    workflow_id: str
+    tenant_id: str | None
+    runs: tuple[RunSummary, ...]
+    exports: tuple[AnyEvent, ...]
+    hold: Hold | None
+
+    @property
+    def started_at(self) -> str:
+        """When the first of the runs began."""
+        return min(run.started_at for run in self.runs)
+
+    @property
+    def last_at(self) -> str:
+        """When the last event of the runs was sealed."""
+        return max(run.last_at for run in self.runs)
+
+
+class Mentioned(NamedTuple):
+    """An event of a run that was not started for the person, and which of the texts stand in it."""
+
+    event: AnyEvent
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectView:
+    """What a log holds about a person. Make one with `subject_view`.
+
+    Workflows are in memory, events are read when they are asked for.
+    """
+
+    log: EventLog
+    user_id: str
+    tenant_id: str | object | None
+    created_at: str
+    policy: RetentionPolicy
+    mentions: Mentions
+    workflows: tuple[SubjectWorkflow, ...]
+    hold: Hold | None
+    """A legal hold on this very person."""
+
+    def events(self, workflow: SubjectWorkflow) -> Iterator[HeldEvent]:
+        """Yield the events of the person's runs in a workflow, in the order of the log.
+
+        Raises:
+            EvidenceError: An event was damaged.
+        """
+        ended = {run.run_id: end_of(run) for run in workflow.runs}
+        erased = _erased_in(self.records(workflow))
+        query = EventQuery(
+            user_id=self.user_id, workflow_id=workflow.workflow_id, tenant_id=workflow.tenant_id
+        )
+        for event in self.log.query(query):
+            if event.run_id in ended:
+                until = kept_until(self.policy, event, ended[event.run_id])
+                yield _held(event, erased.get(event.id, []), until)
+
+    def records(self, workflow: SubjectWorkflow) -> Iterator[AnyEvent]:
+        """Yield the events that record erasures in a workflow, of whatever run."""
+        return self.log.query(
+            EventQuery(
+                workflow_id=workflow.workflow_id, tenant_id=workflow.tenant_id, types=tuple(sorted(ERASING))
+            )
+        )
+
+    def mentioned(self, progress: Callable[[int], object] = lambda position: None) -> Iterator[Mentioned]:
+        """Yield the events of other runs in which one of the texts stands; each event of the log is read.
+
+        Args:
+            progress: Is told the position up to which the log was read.
+
+        Raises:
+            EvidenceError: An event was damaged.
+        """
+        if not self.mentions:
+            return
+        own = {run.run_id for workflow in self.workflows for run in workflow.runs}
+        for event in self.log.query(EventQuery(tenant_id=self.tenant_id)):
+            if event.run_id not in own and (texts := self.mentions.find(event.opened())):
+                yield Mentioned(event, texts)
+            progress(event.position or 0)
+
+
+def subject_view(
+    log: EventLog,
+    user_id: str,
+    *,
+    tenant_id: str | object | None = ANY_TENANT,
+    mentions: Sequence[str] = (),
+    policy: RetentionPolicy = DEFAULT_POLICY,
+    clock: Callable[[], int] = time.time_ns,
+) -> SubjectView:
+    """Return what a log holds about a user; without workflows where the index does not know the user.
+
+    Args:
+        log: The log.
+        user_id: The user, as runs were started for them.
+        tenant_id: Only workflows of this tenant, or with None of none. The same id in two tenants may
+            be two persons.
+        mentions: Texts, such as a name or an e-mail address, to find the person in other runs by.
+        policy: The retention policy that is in force.
+        clock: Returns the time in nanoseconds since 1970.
+
+    Raises:
+        ValueError: A text to look for is empty.
+    """
+    texts = Mentions(mentions)
+    holds = StandingHolds(log)
+    run_ids: dict[WorkflowKey, set[str]] = {}
+    for event in log.query(EventQuery(user_id=user_id, tenant_id=tenant_id, types=(RunStarted.type,))):
+        run_ids.setdefault(WorkflowKey(event.workflow_id, event.tenant_id), set()).add(event.run_id)
+    exports = _exports(log, run_ids.keys())
+    workflows = []
+    for key, ids in run_ids.items():
+        runs = log.runs(workflow_id=key.workflow_id, tenant_id=key.tenant_id)
+        own = tuple(run for run in runs if run.run_id in ids)
+        workflows.append(SubjectWorkflow(*key, own, tuple(exports.get(key, ())), holds.over(own[0])))
+    return SubjectView(
+        log,
+        user_id,
+        tenant_id,
+        format_timestamp(clock()),
+        policy,
+        texts,
+        tuple(workflows),
+        holds.over_user(user_id, tenant_id),
+    )
+
+
+def _exports(log: EventLog, workflows: Collection[WorkflowKey]) -> dict[WorkflowKey, list[AnyEvent]]:
+    """Return which events tell that bundles of these workflows were exported."""
+    found: dict[WorkflowKey, list[AnyEvent]] = {}
+    if workflows:
+        for event in log.query(EventQuery(workflow_id=LOG_WORKFLOW, types=(BundleExported.type,))):
+            said = event.opened()
+            key = WorkflowKey(said.get("workflowId", ""), said.get("tenantId"))
+            if key in workflows:
+                found.setdefault(key, []).append(event)
+    return found
+
+
+_Named = tuple[str, set[str] | None]
+"""Which event records that digests, or a whole payload (None), were erased."""
+
+
+def _erased_in(records: Iterator[AnyEvent]) -> dict[str, list[_Named]]:
+    """Return by event id what these records name as erased."""
+    named: dict[str, list[_Named]] = {}
+    for record in records:
+        for event_id, digests in targets_of(record.opened()).items():
+            named.setdefault(event_id, []).append((record.id, digests))
+    return named
+
+
+def _held(event: AnyEvent, named: Sequence[_Named], until: KeptUntil) -> HeldEvent:
+    """Return what of an event is held, and what was erased of it by which records."""
+    erased = [Erased(by, None if digests is None else len(digests)) for by, digests in named]
+    if event.payload_json is None:
+        if all(digests is not None for _, digests in named):
+            erased.append(Erased(None, None))
+        return HeldEvent(event, 0, tuple(erased), until)
+    opened = open_payload(canonical.loads(event.payload_json), event.disclosures, f"event {event.id}")
+    unexplained = opened.hidden.difference(*(digests or () for _, digests in named))
+    if unexplained:
+        erased.append(Erased(None, len(unexplained)))
+    return HeldEvent(event, len(opened.shown), tuple(erased), until)
