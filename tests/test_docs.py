@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from evidence import parse_disclosure_policy
 from tracebus.cli import main
 
 DOCUMENTS = [
@@ -23,6 +24,7 @@ DOCUMENTS = [
     "SECURITY.md",
     "KEYS.md",
     "OPERATING.md",
+    "PRIVACY.md",
     "PERFORMANCE.md",
     "schemas/README.md",
     "adr/README.md",
@@ -78,13 +80,35 @@ def test_the_readme_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
                 printed = run_console(block.text)
             case "text":
                 assert block.text == printed
-    assert ["python", "console", "python", "text", "console", "console"] == languages
+    assert ["python", "console", "python", "text", "console", "console", "python", "console"] == languages
 
 
 def test_the_first_screen_is_short(root: Path) -> None:
     """Recording takes a dozen lines, verifying six."""
-    record, verify = [_lines(block) for block in blocks(root / "README.md") if block.language == "python"]
+    python = (block for block in blocks(root / "README.md") if block.language == "python")
+    record, verify = (_lines(next(python)) for _ in range(2))
     assert (True, True) == (record <= 12, verify <= 6), (record, verify)
+
+
+def test_what_privacy_shows_can_be_done(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program in it runs, and the policy in it is one."""
+    monkeypatch.chdir(tmp_path)
+    python, toml = blocks(root / "PRIVACY.md")
+    run_python(python.text)
+    assert ("python", "toml") == (python.language, toml.language)
+    assert "payments, for the supervisor" == parse_disclosure_policy(toml.text.encode()).name
+
+
+@pytest.mark.parametrize("document", ["KEYS.md", "OPERATING.md", "PRIVACY.md"])
+def test_commands_have_their_options(root: Path, document: str) -> None:
+    """Each command that a document shows is one, and has the options that are given to it."""
+    lines = re.findall(r"^    tracebus (.+(?:\\\n.+)*)", (root / document).read_text("utf-8"), re.MULTILINE)
+    assert lines
+    for line in lines:
+        words = line.partition("#")[0].split()
+        command = next(name for name in _commands() if words[: len(name.split())] == name.split())
+        shown = CliRunner().invoke(main, [*command.split(), "--help"]).stdout.split()
+        assert {word for word in words if word.startswith("--")} <= set(shown), line
 
 
 def _lines(block: Block) -> int:

@@ -15,12 +15,15 @@ from tracebus.alarm import Alarm
 from tracebus.anchor import Anchoring, anchor_all
 from tracebus.bus import TraceEventBus
 from tracebus.delivery import DeliveryStatus
+from tracebus.erasure_plan import ErasurePlan, ErasureReport, erase, plan_erasure
+from tracebus.erasure_request import ErasureRequest
 from tracebus.errors import (
     AppendConflict,
     AppendUnknown,
     BusClosed,
     EventLogRefused,
     EventLogUnavailable,
+    HoldStands,
     KeyConflict,
     NoActiveRun,
     NotRecorded,
@@ -33,12 +36,15 @@ from tracebus.errors import (
     SinkUnavailable,
     SinkUnconfirmed,
     TracebusError,
+    UnknownEvent,
     UnknownRun,
 )
 from tracebus.event import TraceEvent, UnrecordedEvent
 from tracebus.eventlog import (
     ANY_TENANT,
     CursorStore,
+    ErasableLog,
+    Erasure,
     EventLog,
     EventQuery,
     MemoryEventLog,
@@ -46,13 +52,17 @@ from tracebus.eventlog import (
     SqliteEventLog,
 )
 from tracebus.events import *  # noqa: F403 (every event class is public here, too)
+from tracebus.holds import Hold, StandingHolds, WorkflowKey, lift_hold, place_hold
 from tracebus.losses import FAIL_OPEN
 from tracebus.metrics import Metrics
 from tracebus.payload import EventPart, EventPayload, FreeForm, Sensitive, UntypedPayload
+from tracebus.retention import RetentionReport, apply_retention, rehearse_retention
+from tracebus.retention_policy import RetentionPolicy, parse_retention_policy
 from tracebus.run import Run, RunRef
 from tracebus.secret_patterns import SecretPattern
 from tracebus.secret_scanner import SecretScanner
 from tracebus.sink import Sink
+from tracebus.subject import SubjectView, subject_view
 from tracebus.subscription import Subscription
 from tracebus.transparency.checkpoints import Checkpointer
 
@@ -67,6 +77,11 @@ __all__ = [
     "Checkpointer",
     "CursorStore",
     "DeliveryStatus",
+    "ErasableLog",
+    "Erasure",
+    "ErasurePlan",
+    "ErasureReport",
+    "ErasureRequest",
     "EventLog",
     "EventLogRefused",
     "EventLogUnavailable",
@@ -74,6 +89,8 @@ __all__ = [
     "EventPayload",
     "EventQuery",
     "FreeForm",
+    "Hold",
+    "HoldStands",
     "KeyConflict",
     "MemoryEventLog",
     "Metrics",
@@ -81,6 +98,8 @@ __all__ = [
     "NotRecorded",
     "PayloadTooLarge",
     "PublishError",
+    "RetentionPolicy",
+    "RetentionReport",
     "Run",
     "RunClosed",
     "RunExists",
@@ -95,13 +114,25 @@ __all__ = [
     "SinkUnavailable",
     "SinkUnconfirmed",
     "SqliteEventLog",
+    "StandingHolds",
+    "SubjectView",
     "Subscription",
     "TraceEvent",
     "TraceEventBus",
     "TracebusError",
+    "UnknownEvent",
     "UnknownRun",
     "UnrecordedEvent",
     "UntypedPayload",
+    "WorkflowKey",
     "anchor_all",
+    "apply_retention",
+    "erase",
+    "lift_hold",
+    "parse_retention_policy",
+    "place_hold",
+    "plan_erasure",
+    "rehearse_retention",
+    "subject_view",
 ]
 __all__ += events.__all__
