@@ -39,7 +39,7 @@ class SecretPattern(NamedTuple):
     @property
     def marker(self) -> str:
         """What is put in place of a secret: ``[secret: github-token]``."""
-        return f"[secret: {self.id}]"
+        return marker(self.id)
 
     def mask(self, text: str) -> tuple[str, int]:
         """Return a text with markers in place of its secrets, and how many there were."""
@@ -51,6 +51,11 @@ class SecretPattern(NamedTuple):
             parts += [text[end:start], self.marker]
             end, count = stop, count + 1
         return "".join([*parts, text[end:]]), count
+
+
+def marker(pattern_id: str) -> str:
+    """Return what is put in place of a secret of a pattern."""
+    return f"[secret: {pattern_id}]"
 
 
 @cache
@@ -132,7 +137,7 @@ PATTERNS: Final = (
     ),
     # https://github.blog/2021-09-23-announcing-npms-new-access-token-format/
     SecretPattern("npm-token", _START + r"npm_[A-Za-z0-9]{36}" + _END, ("npm_",)),
-    # https://pypi.org/help/#apitoken; behind the prefix stands a macaroon in base64
+    # PyPI's help page, section apitoken; behind the prefix stands a macaroon in base64
     SecretPattern("pypi-token", _START + r"pypi-AgE[A-Za-z0-9_-]{50,}", ("pypi-AgE",)),
     # https://huggingface.co/docs/hub/security-tokens
     SecretPattern("huggingface-token", _START + r"hf_[A-Za-z0-9]{34}" + _END, ("hf_",)),
