@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import anyio
 import pytest
 from anyio.to_thread import run_sync as in_thread
 
 from evidence import Ed25519Signer, EvidenceBundler, verify_evidence_bundle
+from tests.test_tracebus.airline import Talk, conversations, details, facts_of, imported
 from tests.test_tracebus.recorded import erase_user
-from tracebus import SqliteEventLog, TraceEventBus
 from tracebus.fsck import fsck
-from tracebus.importers.chat import import_chat
 
 CUSTOMER = "mia_li_3668"
 OTHER = "omar_rossi_1241"
 
 
-def conversations(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the conversations, each with the customer that the agent looked up, if it did."""
-    with gzip.open(path, "rt") as file:
-        for line in file:
-            conversation = json.loads(line)
-            for message in conversation["messages"]:
-                for call in message.get("tool_calls") or ():
-                    user = json.loads(call["function"]["arguments"]).get("user_id")
-                    if user:
-                        conversation["user"] = user
-            yield conversation
-
-
-def facts_of(customer: str, conversations: list[dict[str, Any]]) -> list[str]:
-    """Return what the record says of a customer, and of nobody else: name, address, birth date, cards."""
-    (details, *_) = (
-        json.loads(message["content"])
-        for conversation in conversations
-        if conversation.get("user") == customer
-        for message in conversation["messages"]
-        if message.get("name") == "get_user_details"
-    )
-    facts = [
-        customer,
-        " ".join(details["name"].values()),
-        details["email"],
-        details["address"]["address1"],
-        details["dob"],
-        *details["payment_methods"],
-    ]
-    others = json.dumps([each for each in conversations if each.get("user") != customer], ensure_ascii=False)
+def facts_about(customer: str, talks: list[Talk]) -> list[str]:
+    """Return what the record says of a customer, and of nobody else."""
+    facts = [customer, *facts_of(dict(details(talks))[customer])]
+    others = json.dumps([each for each in talks if each.get("user") != customer], ensure_ascii=False)
     return [fact for fact in facts if fact not in others]
 
 
@@ -75,19 +44,11 @@ def found(folder: Path, facts: list[str]) -> set[str]:
 @pytest.mark.anyio
 async def test_one_customer_of_an_airline(shared: Path, tmp_path: Path) -> None:
     """Nothing of the customer is left in any byte, everything of others is, and every bundle verifies."""
-    source = shared / "data" / "tau-airline-gpt4o.jsonl.gz"
-    if not source.is_file():
-        pytest.skip(f"no {source}")
-    talks = await in_thread(lambda: list(conversations(source)))
-    await anyio.Path(tmp_path / "talks.jsonl").write_text("\n".join(map(json.dumps, talks)))
-    facts = {customer: facts_of(customer, talks) for customer in (CUSTOMER, OTHER)}
+    talks = await in_thread(conversations, shared)
+    facts = {customer: facts_about(customer, talks) for customer in (CUSTOMER, OTHER)}
     assert [9, 11] == [len(each) for each in facts.values()]
 
-    folder = tmp_path / "log"
-    folder.mkdir()
-    log = SqliteEventLog(folder / "trace.db")
-    async with TraceEventBus(log) as bus:
-        await import_chat(bus, tmp_path / "talks.jsonl")
+    log, folder = await imported(talks, tmp_path), tmp_path / "log"
     for customer in (CUSTOMER, OTHER):
         assert set(facts[customer]) == await in_thread(found, folder, facts[customer])
 
