@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from evidence.disclosure_policy import DisclosurePolicy
 from evidence.disclosure_policy_file import MAX_BYTES as MAX_DISCLOSURE_POLICY_BYTES
@@ -18,6 +19,8 @@ from evidence.note import NoteKey
 from evidence.trust import TrustPolicy
 from evidence.trust_file import MAX_BYTES as MAX_POLICY_BYTES
 from evidence.trust_file import parse_policy
+
+T = TypeVar("T")
 
 _MAX_KEY_BYTES: Final = 64 * 1024
 
@@ -41,6 +44,20 @@ def read_limited(path: str, most: int) -> bytes:
     return data
 
 
+def read_parsed(path: str, parse: Callable[[bytes], T], most: int) -> T:
+    """Read a file of at most so many bytes, and parse it; what is malformed in it is said to be in this file.
+
+    Raises:
+        MalformedInput: It cannot be parsed, or is too large.
+        OSError: It cannot be read.
+    """
+    data = read_limited(path, most)
+    try:
+        return parse(data)
+    except MalformedInput as error:
+        raise MalformedInput(f"{path}: {error.place}", error.reason) from None
+
+
 def read_policy(path: str) -> TrustPolicy:
     """Read the file of a trust policy.
 
@@ -48,10 +65,7 @@ def read_policy(path: str) -> TrustPolicy:
         MalformedInput: It is none.
         OSError: It cannot be read.
     """
-    try:
-        return parse_policy(read_limited(path, MAX_POLICY_BYTES))
-    except MalformedInput as error:
-        raise MalformedInput(f"{path}: {error.place}", error.reason) from None
+    return read_parsed(path, parse_policy, MAX_POLICY_BYTES)
 
 
 def read_disclosure_policy(path: str) -> DisclosurePolicy:
@@ -61,10 +75,7 @@ def read_disclosure_policy(path: str) -> DisclosurePolicy:
         MalformedInput: It is none.
         OSError: It cannot be read.
     """
-    try:
-        return parse_disclosure_policy(read_limited(path, MAX_DISCLOSURE_POLICY_BYTES))
-    except MalformedInput as error:
-        raise MalformedInput(f"{path}: {error.place}", error.reason) from None
+    return read_parsed(path, parse_disclosure_policy, MAX_DISCLOSURE_POLICY_BYTES)
 
 
 def read_log_key(given: str, origin: str) -> NoteKey:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from evidence.errors import MalformedInput
+from evidence.inputs import read_parsed
 from evidence.printable import printable
-from tracebus.retention_policy import DEFAULT_POLICY, RetentionPolicy, parse_retention_policy
+from tracebus.retention_policy import DEFAULT_POLICY, MAX_BYTES, RetentionPolicy, parse_retention_policy
 
 policy_option = click.option(
     "--policy", "policy_path", metavar="FILE", help="The retention policy; without it, the default one."
@@ -24,10 +22,7 @@ def read_policy(path: str | None) -> RetentionPolicy:
     """
     if path is None:
         return DEFAULT_POLICY
-    try:
-        policy = parse_retention_policy(Path(path).read_bytes())
-    except MalformedInput as error:
-        raise MalformedInput(f"{path}: {error.place}", error.reason) from None
+    policy = read_parsed(path, parse_retention_policy, MAX_BYTES)
     for warning in policy.warnings():
         click.secho(printable(f"note: {path}: {warning}"), fg="yellow", err=True)
     return policy
