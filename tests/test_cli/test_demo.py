@@ -65,6 +65,16 @@ def test_the_report_counts_what_is_not_shown(told: dict[str, Any]) -> None:
     assert (0, 2) == (told["passedOn"]["withheld_disclosures"], told["passedOn"]["removed_disclosures"])
 
 
+def test_what_is_erased_is_gone(told: dict[str, Any], tmp_path: Path) -> None:
+    """The name stands in the log's bytes before, and nowhere after; both bundles say what they show."""
+    forgotten = told["forgotten"]
+    assert (True, 0, True) == (forgotten["before"] > 0, forgotten["after"], forgotten["isSound"])
+    assert (0, 4) == tuple(forgotten[name]["erased_disclosures"] for name in ("earlier", "later"))
+    with closing(sqlite3.connect(tmp_path / "demo" / "forgotten.db")) as log:
+        types = [row[0] for row in log.execute("SELECT type FROM events ORDER BY position DESC LIMIT 3")]
+    assert ["run_completed", "data_erased", "run_started"] == types
+
+
 def test_what_the_approver_saw_is_in_the_bundle(told: dict[str, Any]) -> None:
     """The digest in the approval leads to what was shown."""
     assert told["approverSaw"]["question"] == "Pay 48,000.00 EUR to Nordwind Logistics for invoice 1881?"
@@ -79,6 +89,7 @@ def test_what_the_approver_saw_is_in_the_bundle(told: dict[str, Any]) -> None:
         (("fsck", "--log", "demo/attempts/approver-changed.db"), 1),
         (("fsck", "--log", "demo/attempts/log-rewritten.db"), 0),
         (("verify", "demo/attempts/tail-cut.json", "--key", "demo/treasury.pub"), 1),
+        (("show", "payment-1882", "--log", "demo/forgotten.db"), 0),
     ],
 )
 @pytest.mark.usefixtures("told")
@@ -91,7 +102,7 @@ def test_it_reads_well(cli: Cli) -> None:
     """The text fits a page's width, has no digest at full length, and no colour off a terminal."""
     result = cli("demo", "--keep", "demo")
     lines = result.stdout.splitlines()
-    assert (0, "", []) == (result.exit_code, result.stderr, [line for line in lines[:-5] if len(line) > 105])
+    assert (0, "", []) == (result.exit_code, result.stderr, [line for line in lines[:-6] if len(line) > 105])
     assert "approved by kim.jansen, head of treasury" in result.stdout
     assert "8 of 8 attempts were noticed" in result.stdout
     assert "\x1b" not in result.stdout

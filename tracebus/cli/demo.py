@@ -85,6 +85,7 @@ def _print(outcome: Outcome, discard: bool) -> None:
     _print_unrecorded(outcome)
     _print_verification(outcome)
     _print_less(outcome)
+    _print_forgotten(outcome)
     _print_attempts(outcome.attempts)
     _print_end(outcome, discard)
 
@@ -171,8 +172,23 @@ def _print_less(outcome: Outcome) -> None:
     _result(passed_on.verdict == "verified", passed_on.verdict, count)
 
 
+def _print_forgotten(outcome: Outcome) -> None:
+    _heading(5, "What is erased is gone, on the record, and everything else still verifies")
+    forgotten = outcome.forgotten
+    erased = forgotten.later.shown.erased_disclosures
+    _say("in a copy of the log, Blume Office Supply, who was paid in payment-1882, asks to be forgotten:")
+    found = f"{forgotten.before} times in the bytes of the file before, {forgotten.after} times after"
+    _result(forgotten.after == 0 < forgotten.before, "erased", found)
+    _result(
+        forgotten.is_sound, "fsck", "every hash and link of that log still holds", bad="FSCK FOUND A FAULT"
+    )
+    _result(forgotten.earlier.verdict == "verified", forgotten.earlier.verdict, "the bundle from before")
+    later = f"a bundle made after: {erased} members erased, and the event that says by whom and why"
+    _result(forgotten.later.verdict == "verified", forgotten.later.verdict, later)
+
+
 def _print_attempts(attempts: list[Attempt]) -> None:
-    _heading(5, "Attempts to cheat, and what noticed them")
+    _heading(6, "Attempts to cheat, and what noticed them")
     for letter, attempt in zip("abcdefghijklmnop", attempts, strict=False):
         _say(f"{letter}  {attempt.what}", hanging=3)
         found = f"{attempt.kind}: {attempt.finding}" if attempt.kind else attempt.finding
@@ -205,6 +221,7 @@ def _suggestions(folder: Path) -> Iterator[str]:
     yield f"{program} verify payment-1881.json --key treasury.pub"
     yield f"{program} fsck --log attempts/approver-changed.db"
     yield f"{program} verify attempts/tail-cut.json --key treasury.pub"
+    yield f"{program} show payment-1882 --log forgotten.db"
 
 
 def _program() -> str:
@@ -262,6 +279,13 @@ def _to_dict(outcome: Outcome) -> dict[str, Any]:
         "approverSaw": outcome.approver_saw,
         "withheld": outcome.withheld.to_dict()["shown"],
         "passedOn": outcome.passed_on.to_dict()["shown"],
+        "forgotten": {
+            "before": outcome.forgotten.before,
+            "after": outcome.forgotten.after,
+            "isSound": outcome.forgotten.is_sound,
+            "earlier": outcome.forgotten.earlier.to_dict()["shown"],
+            "later": outcome.forgotten.later.to_dict()["shown"],
+        },
         "attempts": [
             {
                 "what": attempt.what,

@@ -17,11 +17,12 @@ from evidence import (
     Ed25519Signer,
     EvidenceBundle,
     VerificationReport,
+    redact_evidence_bundle,
     verify_evidence_bundle,
 )
-from evidence.disclosure import parse_disclosure
 from tracebus.bus import TraceEventBus
 from tracebus.demo.attempts import Attempt, Evidence, export, make_attempts
+from tracebus.demo.forgetting import Forgotten, forget
 from tracebus.demo.ledger import Ledger, Transfer
 from tracebus.demo.payments import PAYMENTS, TENANT, Payment, pay
 from tracebus.errors import TracebusError
@@ -45,6 +46,7 @@ class Outcome:
     approver_saw: dict[str, Any] | None
     withheld: VerificationReport
     passed_on: VerificationReport
+    forgotten: Forgotten
     attempts: list[Attempt]
 
     @property
@@ -55,6 +57,7 @@ class Outcome:
             and self.unrecorded is not None
             and self.approver_saw is not None
             and self.report.verdict == self.withheld.verdict == self.passed_on.verdict == "verified"
+            and self.forgotten.ok
             and all(attempt.caught for attempt in self.attempts)
         )
 
@@ -97,6 +100,7 @@ def tell(folder: Path) -> Outcome:
         approver_saw=what_approver_saw(report),
         withheld=_verify(export(log_path, signer, PAYMENTS[0].workflow_id, DISCLOSED), folder),
         passed_on=_verify(_without_arguments(evidence.approved), folder),
+        forgotten=forget(evidence, PAYMENTS[1], folder / "forgotten.db"),
         attempts=make_attempts(evidence, folder / "attempts"),
     )
 
@@ -160,10 +164,4 @@ def what_approver_saw(report: VerificationReport) -> dict[str, Any] | None:
 
 def _without_arguments(bundle: EvidenceBundle) -> EvidenceBundle:
     """Do as a holder may who passes a bundle on: leave out the arguments of the tool calls."""
-    tree = bundle.tree
-    for event in tree["events"]:
-        texts = tree["disclosures"].pop(event["id"], [])
-        kept = [text for text in texts if parse_disclosure(text, "disclosure").name != "arguments"]
-        if kept:
-            tree["disclosures"][event["id"]] = kept
-    return EvidenceBundle.from_json(tree)
+    return redact_evidence_bundle(bundle, members=["tool_*:/arguments"]).bundle
