@@ -1,7 +1,5 @@
 """What every log that erases has to do: a part of `tracebus.testing.EventLogContract`."""
 
-# ruff: noqa: S101, SIM300 (its suite is tests)
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
