@@ -235,9 +235,14 @@ def _kept_back(report: VerificationReport) -> Iterator[tuple[str, str]]:
     yield "shown", _count(shown.payloads, shown.disclosures)
     withheld = _count(shown.withheld_payloads, shown.withheld_disclosures)
     yield "withheld", "; ".join([withheld, *report.reasons])
-    if report.disclosure_policy is not None:
-        yield "policy", report.disclosure_policy
+    if report.disclosure_policy is not None or report.disclosure_policy_checked:
+        named = report.disclosure_policy or "a policy that it does not name"
+        checked = "it shows no more than that" if report.disclosure_policy_checked else "not checked"
+        yield "policy", f"{named}: {checked}"
     yield "erased", _count(shown.erased_payloads, shown.erased_disclosures)
+    for erasure in report.erasures:
+        said = [text for text in (erasure.actor, erasure.reason, erasure.legal_basis) if text is not None]
+        yield "", f"{erasure.type} {erasure.by}, {erasure.at[:19]}Z: {', '.join(said)}"
     removed = _count(shown.removed_payloads, shown.removed_disclosures)
     yield "removed", removed if removed == "nothing" else f"{removed}, after signing"
 

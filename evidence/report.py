@@ -76,6 +76,35 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedErasure:
+    """An event that records what was erased, and how much of the workflow that is.
+
+    `by` is its id, `type` ``data_erased`` or ``retention_applied``, `at` its timestamp; who ordered it, why,
+    and on what it rests are what its payload says, in words of the signer's.
+    """
+
+    by: str
+    type: str
+    at: str
+    payloads: int
+    disclosures: int
+    actor: str | None
+    reason: str | None
+    legal_basis: str | None
+
+
+def erasure_of(event: VerifiedEvent, payloads: int, disclosures: int) -> VerifiedErasure:
+    """Return what an event records that erased so much."""
+    said = event.payload or {}
+    texts = (said.get(name) for name in ("actor", "reason", "legalBasis"))
+    actor, reason, legal_basis = (text if isinstance(text, str) else None for text in texts)
+    if reason is None and isinstance(said.get("policy"), str):
+        reason = f"policy {said['policy']}"
+    timestamp = str(event.header["timestamp"])
+    return VerifiedErasure(event.id, event.type, timestamp, payloads, disclosures, actor, reason, legal_basis)
+
+
+@dataclass(frozen=True, slots=True)
 class VerificationReport:
     """The outcome of verifying a bundle that did not fail.
 
@@ -103,6 +132,8 @@ class VerificationReport:
     shown: Shown
     reasons: tuple[str, ...]
     disclosure_policy: str | None
+    disclosure_policy_checked: bool
+    erasures: tuple[VerifiedErasure, ...]
     completeness: str
     checkpoint: Mapping[str, Any] | None
     notes: tuple[str, ...]
@@ -132,19 +163,29 @@ class VerificationReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report, without the events, as JSON values."""
-        values = {
-            name: getattr(self, name) for name in self.__slots__ if name not in ("events", "runs", "shown")
-        }
-        return {
-            **values,
-            "notes": list(self.notes),
-            "reasons": list(self.reasons),
-            "headline": self.headline,
-            "events": len(self.events),
-            "runs": [asdict(run) for run in self.runs],
-            "shown": asdict(self.shown),
-        }
+        """Return the report, without the events, as JSON values, by names in camelCase."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return _on_the_wire(
+            values
+            | {
+                "notes": list(self.notes),
+                "reasons": list(self.reasons),
+                "headline": self.headline,
+                "events": len(self.events),
+                "runs": [_on_the_wire(asdict(run)) for run in self.runs],
+                "shown": _on_the_wire(asdict(self.shown)),
+                "erasures": [_on_the_wire(asdict(erasure)) for erasure in self.erasures],
+                "checkpoint": self.checkpoint and _on_the_wire(self.checkpoint),
+            }
+        )
+
+
+def _on_the_wire(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return members by their names in camelCase; what is below them stays as it is."""
+    return {
+        first + "".join(map(str.capitalize, others)): value
+        for (first, *others), value in ((name.split("_"), value) for name, value in values.items())
+    }
 
 
 def _plural(count: int, noun: str) -> str:

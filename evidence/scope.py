@@ -137,6 +137,18 @@ class KeptBack:
             if not is_target(targets[by], event_id, entry.get("digests")):
                 raise ScopeMismatch(place, f"event {by} does not record that it was erased")
 
+    def erasures(self) -> dict[str, tuple[int, int]]:
+        """Return by which events how many payloads and how many disclosures were erased."""
+        counts: dict[str, tuple[int, int]] = {}
+        for entry in self._erased_by:
+            payloads, disclosures = counts.get(entry["by"], (0, 0))
+            digests = entry.get("digests")
+            erased = (
+                (payloads + 1, disclosures) if digests is None else (payloads, disclosures + len(digests))
+            )
+            counts[entry["by"]] = erased
+        return counts
+
     def count(
         self, *, payloads: int, disclosures: int, removed_payloads: int, removed_disclosures: int
     ) -> Shown:

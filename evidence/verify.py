@@ -45,7 +45,15 @@ from evidence.expectation import ANY_TENANT, Expectation, Trust
 from evidence.heads import run_state
 from evidence.keys import SharedSecret, VerifyingKey, load_key
 from evidence.projection import missing_plain, views
-from evidence.report import Shown, Verdict, VerificationReport, VerifiedEvent, VerifiedRun
+from evidence.report import (
+    Shown,
+    Verdict,
+    VerificationReport,
+    VerifiedErasure,
+    VerifiedEvent,
+    VerifiedRun,
+    erasure_of,
+)
 from evidence.scope import KeptBack
 from evidence.trust import TrustPolicy, VerifiedCheckpoint, format_time
 
@@ -123,6 +131,7 @@ def _verify(
     verification = _Verification(bundle, key or trust.key_of(bundle), trust)
     missing = verification.run()
     expected.check(bundle)
+    verification.policy_checked = expected.disclosure_policy is not None
     if missing is not None:
         return _settle(verification.report("unverifiable"), Unverifiable("bundle", missing), accept)
     if verification.lacking is not None:
@@ -161,6 +170,8 @@ class _Verification:
         self.events: dict[str, VerifiedEvent] = {}
         self.digests: set[str] = set()
         self.shown = Shown()
+        self.erasures: tuple[VerifiedErasure, ...] = ()
+        self.policy_checked = False
         self.notes: list[str] = []
 
     def run(self) -> str | None:
@@ -284,6 +295,10 @@ class _Verification:
         for event_id in disclosures.keys() - self.events.keys():
             raise DisclosureRefused("disclosures", f"of event {event_id}, which is not in the bundle")
         kept_back.check_erasures({event_id: event.payload for event_id, event in self.events.items()})
+        self.erasures = tuple(
+            erasure_of(self.events[by], payloads, erased)
+            for by, (payloads, erased) in kept_back.erasures().items()
+        )
         self.shown = kept_back.count(
             payloads=sum(event.payload is not None for event in self.events.values()),
             disclosures=sum(map(len, disclosures.values())),
@@ -391,6 +406,8 @@ class _Verification:
             shown=self.shown,
             reasons=self._reasons(),
             disclosure_policy=self.scope.get("disclosurePolicy"),
+            disclosure_policy_checked=self.policy_checked,
+            erasures=self.erasures,
             completeness=self._completeness(),
             checkpoint=None if self.checkpoint is None else described(self.checkpoint),
             notes=tuple(self.notes),

@@ -522,15 +522,15 @@ def good_cases() -> Iterator[Case]:
     yield _good("two-runs", "two runs, and an event in every view", two_run_log().bundle())
     yield _good("no-tenant", "no tenant, and a run of two events", empty_payload_log().bundle(tenant=None))
     withheld = simple_log().bundle(disclose=withholding("tool_*", "*:userId"))
-    counts = {"payloads": 3, "withheld_payloads": 2, "withheld_disclosures": 1}
+    counts = {"payloads": 3, "withheldPayloads": 2, "withheldDisclosures": 1}
     yield _good("withheld", "the signer left out two payloads and a member", withheld, shown=counts)
     yield _good("erased", "a payload and a member are erased, and an event says so", erased_log().bundle())
     redacted = _without_payloads(simple_log().bundle())
-    counts = {"payloads": 3, "disclosures": 1, "removed_payloads": 2}
+    counts = {"payloads": 3, "disclosures": 1, "removedPayloads": 2}
     yield _good("redacted", "a holder removed every payload that may be", redacted, shown=counts)
     fewer = simple_log().bundle()
     fewer["disclosures"] = {}
-    counts = {"payloads": 5, "removed_disclosures": 3}
+    counts = {"payloads": 5, "removedDisclosures": 3}
     yield _good("fewer-disclosures", "a holder removed every disclosure", fewer, shown=counts)
     yield _good("nested", "disclosures of elements, and one within another", nested_log().bundle())
     proofs = simple_log().bundle()

@@ -61,15 +61,15 @@ def test_what_cannot_be_recorded_is_not_paid(told: dict[str, Any]) -> None:
 def test_the_report_counts_what_is_not_shown(told: dict[str, Any]) -> None:
     """What the signer withheld and what a holder removed are counted, each as what it is."""
     assert "verified" == told["report"]["verdict"]
-    assert (5, 0) == (told["withheld"]["withheld_disclosures"], told["withheld"]["removed_disclosures"])
-    assert (0, 2) == (told["passedOn"]["withheld_disclosures"], told["passedOn"]["removed_disclosures"])
+    assert (5, 0) == (told["withheld"]["withheldDisclosures"], told["withheld"]["removedDisclosures"])
+    assert (0, 2) == (told["passedOn"]["withheldDisclosures"], told["passedOn"]["removedDisclosures"])
 
 
 def test_what_is_erased_is_gone(told: dict[str, Any], tmp_path: Path) -> None:
     """The name stands in the log's bytes before, and nowhere after; both bundles say what they show."""
     forgotten = told["forgotten"]
     assert (True, 0, True) == (forgotten["before"] > 0, forgotten["after"], forgotten["isSound"])
-    assert (0, 4) == tuple(forgotten[name]["erased_disclosures"] for name in ("earlier", "later"))
+    assert (0, 4) == tuple(forgotten[name]["erasedDisclosures"] for name in ("earlier", "later"))
     with closing(sqlite3.connect(tmp_path / "demo" / "forgotten.db")) as log:
         types = [row[0] for row in log.execute("SELECT type FROM events ORDER BY position DESC LIMIT 3")]
     assert ["run_completed", "data_erased", "run_started"] == types

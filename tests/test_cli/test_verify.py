@@ -85,7 +85,7 @@ def test_reminds_to_say_what_is_expected(verify: Verify, bundle: Path) -> None:
 def test_json_report(verify: Verify, bundle: Path) -> None:
     """--json gives the whole report."""
     report = json.loads(verify(bundle, "--json").stdout)
-    assert ("verified", 8, "transfer-42") == (report["verdict"], report["events"], report["workflow_id"])
+    assert ("verified", 8, "transfer-42") == (report["verdict"], report["events"], report["workflowId"])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_another_than_expected_fails(verify: Verify, bundle: Path, expectation: 
 def test_what_is_expected_passes(verify: Verify, bundle: Path) -> None:
     """The log's origin and the workflow head that a report names pass as expectations."""
     report = json.loads(verify(bundle, "--json").stdout)
-    assert 0 == verify(bundle, "--log-origin", report["log"], "--head", report["workflow_head"]).exit_code
+    assert 0 == verify(bundle, "--log-origin", report["log"], "--head", report["workflowHead"]).exit_code
 
 
 @pytest.fixture
@@ -122,19 +122,45 @@ def test_names_the_disclosure_policy(verify: Verify, bundle: Path, by_policy: tu
     """The policy that the signer names is in the report, as text and as JSON; where there is none, null."""
     path, policy = by_policy
     digest = f"sha256:{hashlib.sha256(policy.read_bytes()).hexdigest()}"
-    assert f"policy         {digest}\n" in verify(path).stdout
-    found = [json.loads(verify(file, "--json").stdout)["disclosure_policy"] for file in (path, bundle)]
+    assert f"policy         {digest}: not checked\n" in verify(path).stdout
+    found = [json.loads(verify(file, "--json").stdout)["disclosurePolicy"] for file in (path, bundle)]
     assert [digest, None] == found
 
 
 def test_a_disclosure_policy_is_compared(verify: Verify, bundle: Path, by_policy: tuple[Path, Path]) -> None:
     """A bundle by that policy passes; one by another, or by none, exits with 1; no policy is usage."""
     path, policy = by_policy
+    named = f"sha256:{hashlib.sha256(policy.read_bytes()).hexdigest()}"
     outcomes = [verify(file, "--disclosure-policy", policy) for file in (path, bundle)]
     policy.write_text(policy.read_text() + "# changed\n")
     outcomes += [verify(path, "--disclosure-policy", file) for file in (policy, bundle, "none.toml")]
     assert [0, 1, 1, 2, 2] == [outcome.exit_code for outcome in outcomes]
+    assert f"policy         {named}: it shows no more than that\n" in outcomes[0].stdout
     assert outcomes[1].stderr.startswith("failed: Unexpected: disclosure policy: expected sha256:")
+
+
+def test_says_by_which_event_something_was_erased(
+    verify: Verify, cli: Cli, log: Path, key: Path, tmp_path: Path
+) -> None:
+    """Who had it erased, when, why and on what basis is in the report, as text and as JSON."""
+    path = tmp_path / "b.json"
+    why = ("--reason", "asked for by the payee", "--legal-basis", "GDPR Art. 17(1)(b)", "--actor", "desk")
+    done = json.loads(cli("erase", "--workflow", "transfer-42", *why, "--yes", "--log", log, "--json").stdout)
+    cli("export", "transfer-42", "-o", path, "--key", key, "--log", log)
+    (erasure,) = json.loads(verify(path, "--json").stdout)["erasures"]
+    assert {
+        "by": erasure["by"],
+        "type": "data_erased",
+        "at": erasure["at"],
+        "payloads": 0,
+        "disclosures": erasure["disclosures"],
+        "actor": "desk",
+        "reason": "asked for by the payee",
+        "legalBasis": "GDPR Art. 17(1)(b)",
+    } == erasure
+    assert (True, True) == (erasure["by"] in str(done["records"]), erasure["disclosures"] > 0)
+    line = f"data_erased {erasure['by']}, {erasure['at'][:19]}Z: desk, asked for by the payee, GDPR"
+    assert line in verify(path).stdout
 
 
 def test_tampering_fails(verify: Verify, bundle: Path) -> None:

@@ -139,11 +139,11 @@ def test_a_whole_bundle_says_so() -> None:
     assert report.headline.endswith(f"2 runs, 6 events; {whole}")
     expected = WHOLE["scope"]["checkpoint"] | {
         "origin": ORIGIN,
-        "log_key": LOG_SIGNER.verifying_key.key_id,
+        "logKey": LOG_SIGNER.verifying_key.key_id,
         "witnesses": {},
         "timestamps": 0,
-        "existed_by": None,
-        "newest_at": None,
+        "existedBy": None,
+        "newestAt": None,
     }
     assert expected == report.to_dict()["checkpoint"]
 
