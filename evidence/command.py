@@ -168,7 +168,8 @@ def _print_refusal(error: EvidenceError | OSError, request: Request, headline: H
     if report is not None:
         _print_lines(_describe(report, request), headline)
     place = f"{why['place']}: " if why["place"] else ""
-    line = f"{why['verdict']}: {why['kind']}: {place}{why['reason']}{_advice(error)}"
+    kind = "" if isinstance(error, OSError) else f"{why['kind']}: "
+    line = f"{why['verdict']}: {kind}{place}{why['reason']}{_advice(error)}"
     headline(printable(line), sys.stderr)
 
 
@@ -267,7 +268,7 @@ def _checkpoint(report: VerificationReport) -> Iterator[tuple[str, str]]:
         return
     yield "checkpoint", f"size {checkpoint['size']}, root {checkpoint['root']}"
     cosigned = [f"{name} {format_time(time)}" for name, time in checkpoint["witnesses"].items()]
-    yield "cosigned by", ", ".join(cosigned) or "nobody that the policy trusts"
+    yield "cosigned by", ", ".join(cosigned) or "nobody who is trusted"
     for name, time in (("there by", checkpoint["existed_by"]), ("newest at", checkpoint["newest_at"])):
         if time is not None:
             yield name, format_time(time)

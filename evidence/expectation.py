@@ -76,7 +76,8 @@ class Expectation:
             if expected is not None and expected != found:
                 raise Unexpected(what, f"expected {expected}, found {found}")
         if self.tenant is not ANY_TENANT and self.tenant != bundle.tenant_id:
-            raise Unexpected("tenant", f"expected {self.tenant}, found {bundle.tenant_id}")
+            reason = f"expected {self.tenant or 'none'}, found {bundle.tenant_id or 'none'}"
+            raise Unexpected("tenant", reason)
         if self.disclosure_policy is not None:
             _check_disclosed(self.disclosure_policy, bundle)
 
@@ -86,7 +87,8 @@ def _check_disclosed(policy: DisclosurePolicy, bundle: EvidenceBundle) -> None:
     tree = bundle._tree
     named = tree["scope"].get("disclosurePolicy")
     if policy.digest not in (None, named):
-        raise Unexpected("disclosure policy", f"expected {policy.digest}, found {named or 'none'}")
+        reason = f"expected {policy.digest}, found {named or 'none'}: another file, or changed since"
+        raise Unexpected("disclosure policy", reason)
     for_type = cache(policy.for_type)
     for event in tree["events"]:
         if "payload" not in event:

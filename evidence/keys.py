@@ -210,7 +210,9 @@ def _unwrap(text: str, label: str, prefix: bytes) -> bytes:
     if match is None:
         raise KeyRefused(f"PEM: expected one {label} block")
     if match["label"] != label:
-        raise KeyRefused(f"PEM: expected {label}, found {match['label']}")
+        raise KeyRefused(
+            f"PEM: expected {label}, found {match['label']}; the other one of the pair is beside it"
+        )
     der = _decode_base64("".join(match["body"].split()))
     if len(der) != len(prefix) + 32 or not der.startswith(prefix):
         raise KeyRefused(f"PEM {label}: expected an Ed25519 key")

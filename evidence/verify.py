@@ -340,7 +340,7 @@ class _Verification:
                 return str(error)
         elif policy is not None and policy.required:
             required = " and ".join(sorted(policy.required))
-            self._lack(Incomplete("proofs", f"the policy requires {required}, found nothing that shows it"))
+            self._lack(Incomplete("proofs", f"{required} is required, and nothing shows it"))
         return None
 
     def _verify_completeness(self, policy: TrustPolicy, proof: Completeness) -> None:

@@ -12,7 +12,7 @@ SAYS = {
     "own_event_type": "withheld:  1 member",
     "own_sink": "told: ['no-deletions: blocked']",
     "share_less": "1 payload and 2 members removed after signing",
-    "whole_as_of_a_checkpoint": "refused: proofs: the policy requires completeness",
+    "whole_as_of_a_checkpoint": "refused: proofs: completeness is required",
     "when_things_fail": "run: ['run_started', 'tool_proposed', 'recording_gap', 'tool_proposed']",
     "approval_across_processes": "\n".join(
         [

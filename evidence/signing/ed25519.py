@@ -39,9 +39,9 @@ class Ed25519Signer:
         """
         try:
             return cls(Path(path).read_text("ascii"))
-        except (OSError, UnicodeError) as error:
-            raise KeyRefused(f"{path}: {error}") from None
-        except KeyRefused as error:
+        except OSError as error:
+            raise KeyRefused(f"{path}: {error.strerror}") from None
+        except (UnicodeError, KeyRefused) as error:
             raise KeyRefused(f"{path}: {error}") from None
 
     @property

@@ -358,7 +358,7 @@ def test_a_policy_brings_the_keys(verify: Verify, anchored: Anchored) -> None:
     assert (0, "") == (outcome.exit_code, outcome.stderr)
     assert lines[0].endswith(f"8 events; {whole}")
     assert f"checkpoint     size {checkpoint['size']}, root {checkpoint['root']}" in lines
-    assert "cosigned by    nobody that the policy trusts" in lines
+    assert "cosigned by    nobody who is trusted" in lines
 
 
 @pytest.mark.parametrize("form", ["vkey", "file", "pem"])
@@ -388,7 +388,7 @@ def test_a_missing_proof_is_incomplete(verify: Verify, anchored: Anchored, by: s
     path = removed(anchored)
     outcome, accepted = verify(path, *given), verify(path, *given, "--accept", "incomplete")
     assert (3, 0, 0) == (outcome.exit_code, accepted.exit_code, verify(path).exit_code)
-    assert outcome.stderr.startswith("incomplete: Incomplete: proofs: the policy requires completeness")
+    assert outcome.stderr.startswith("incomplete: Incomplete: proofs: completeness is required")
     assert "signed with was removed" in accepted.stdout
 
 

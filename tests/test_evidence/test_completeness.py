@@ -375,7 +375,7 @@ def test_a_removed_proof_is_noted_and_lacking_where_required() -> None:
         assert ("verified", ASSERTED, (removed,)) == (report.verdict, report.completeness, report.notes)
     assert "Incomplete" == refusal(tree)
     accepted = verify(tree, accept=["incomplete"])
-    lacking = "proofs: the policy requires completeness, found nothing that shows it"
+    lacking = "proofs: completeness is required, and nothing shows it"
     assert ("incomplete", ASSERTED, (lacking, removed)) == (
         accepted.verdict,
         accepted.completeness,
@@ -770,7 +770,7 @@ def test_what_is_missing_is_not_hidden_by_accepting_an_open_run() -> None:
     """Who accepts open runs is told that the proof is missing, too."""
     log = open_log()
     report = verify(log.bundle(), policy("#tracebus require completeness"), accept=["incomplete"])
-    assert "proofs: the policy requires completeness, found nothing that shows it" in report.notes
+    assert "proofs: completeness is required, and nothing shows it" in report.notes
 
 
 def test_other_proofs_are_unchecked_in_the_order_of_the_bundle() -> None:
