@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Final
 
-from evidence.disclosure import RESERVED, SD
+from evidence.disclosure import RESERVED
 
 ANY_DEPTH: Final = "**"
 _ANY: Final = "*"
@@ -153,7 +153,7 @@ class Paths:
         if isinstance(value, dict):
             return any(self._holds_at(name, item) for name, item in value.items() if name not in RESERVED)
         if isinstance(value, list):
-            return any(self._holds_at(None, item) for item in value if not _is_digest(item))
+            return any(self._holds_at(None, item) for item in value)
         return bool(self) and is_document(value)
 
     def _holds_at(self, step: Step, value: object) -> bool:
@@ -162,7 +162,7 @@ class Paths:
         found, paths = self.below(step)
         if found and _says_something(value):
             return True
-        return paths._holds(value) or (step == _JSON_TEXT and is_document(value))
+        return paths._holds(value) or (step == _JSON_TEXT and _is_more_than_a_number(value))
 
     def __bool__(self) -> bool:
         return bool(self._rests)
@@ -180,25 +180,30 @@ NOTHING: Final = Paths(frozenset())
 
 
 _begins_document = re.compile(
-    r"""[\s\ufeff]*(?:\{\s*["'}]|\[\s*(?:[\[{"'\]\d-]|true|false|null|True|False|None))"""
+    r"""[\s\ufeff"']*"""
+    r"""(?:\{\s*(?:\\*["'}]|b["']|-?\d+\s*:)"""
+    r"""|\[\s*(?:\\*["']|b["']|[\[{(\]\d-]|(?:true|false|null|NaN|Infinity|True|False|None|nan|inf)\b))"""
 ).match
 
 
 def is_document(value: object) -> bool:
-    """Tell whether a value is text that begins as a JSON object or array does, or as Python prints them."""
+    """Tell whether a value is text that begins as a JSON object or array does, or as Python prints them.
+
+    Quotation marks may stand before it, as where JSON was put into JSON.
+    """
     return isinstance(value, str) and _begins_document(value) is not None
+
+
+def _is_more_than_a_number(json_text: object) -> bool:
+    """Tell whether JSON text is that of a value which may hold others, or of the text of such a value."""
+    return isinstance(json_text, str) and (json_text.startswith('"') or is_document(json_text))
 
 
 def _says_something(value: object) -> bool:
     """Tell whether a value is more than what holds digests together."""
     if isinstance(value, dict):
-        return value.keys() != {SD}
-    return not isinstance(value, list) or not value or not all(map(_is_digest, value))
-
-
-def _is_digest(element: object) -> bool:
-    """Tell whether an element of an array left it, and has a digest there."""
-    return isinstance(element, dict) and not RESERVED.isdisjoint(element)
+        return len(value) != 1 or RESERVED.isdisjoint(value)
+    return not isinstance(value, list) or not value or any(map(_says_something, value))
 
 
 def matches_payload(patterns: Iterable[Pattern], event_type: str) -> bool:

@@ -105,7 +105,11 @@ class Committer:
                 f"{cls.__name__}: give it a type of its own, for {payload.type} is another class's"
             )
         place = self._sensitivity.of(payload.type)
-        return self._commit_at_once(payload.type, payload, place) or self._commit_with_care(payload, place)
+        try:
+            committed = self._commit_at_once(payload.type, payload, place)
+            return committed or self._commit_with_care(payload, place)
+        except RecursionError:
+            raise NotCanonicalizable("", "a typed member is nested too deep, or within itself") from None
 
     def _commit_at_once(
         self, event_type: str, payload: EventPayload | dict[str, Any], place: Place

@@ -98,7 +98,7 @@ class Committing:
         except _Unreachable:
             del self.disclosures[made:]
             return self._free_form(value) if is_free_form else self._plain(value, NOWHERE), True
-        return committed, False
+        return committed, is_document(committed)
 
     def _plain(self, value: Any, place: Place) -> Any:
         """Return the JSON value of a typed member; nested models are committed like the payload."""
@@ -136,7 +136,7 @@ class Committing:
         for name, item in value.items():
             below = place.below(name)
             committed = commit(item, below)
-            if below.is_sensitive or (below.reaches and is_document(item)):
+            if below.is_sensitive or (below.reaches and is_document(committed)):
                 digests.append(self._leave(name, committed))
             else:
                 kept[name] = committed
@@ -151,7 +151,7 @@ class Committing:
         kept: list[Any] = []
         for item in value:
             committed = commit(item, below)
-            leaves = below.is_sensitive or (below.reaches and is_document(item))
+            leaves = below.is_sensitive or (below.reaches and is_document(committed))
             kept.append({ELEMENT: self._leave(None, committed)} if leaves else committed)
         return kept
 

@@ -11,7 +11,7 @@ child runs and later ones of the same workflow do not always say whom they are f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -57,14 +57,6 @@ class Extent(NamedTuple):
     tenant_id: str | None = None
     user_id: str | None = None
 
-    def covers(self, workflow: WorkflowKey, user_ids: Collection[str]) -> bool:
-        """Tell whether a workflow, with runs for these persons, is covered."""
-        if self.workflow is not None:
-            return workflow == self.workflow
-        return self.tenant_id in (None, workflow.tenant_id) and (
-            self.user_id is None or self.user_id in user_ids
-        )
-
     def __str__(self) -> str:
         if self.workflow is not None:
             workflow_id, tenant_id = self.workflow
@@ -90,10 +82,6 @@ class Hold:
     review_at: str | None
     extents: tuple[Extent, ...]
     is_read: bool = True
-
-    def covers(self, workflow: WorkflowKey, user_ids: Collection[str] = ()) -> bool:
-        """Tell whether a workflow, with runs for these persons, is covered."""
-        return any(extent.covers(workflow, user_ids) for extent in self.extents)
 
     def __str__(self) -> str:
         matter = f" for {self.matter}" if self.matter is not None else ""
@@ -124,6 +112,7 @@ class StandingHolds:
             self._places.setdefault(hold_id, []).append(workflow)
             by_id.setdefault(hold_id, []).extend(events)
         self.holds = tuple(_hold(hold_id, events) for hold_id, events in by_id.items())
+        self._by_extent = {extent: hold for hold in reversed(self.holds) for extent in hold.extents}
         self._users = _held_users(log, self.holds)
 
     def __iter__(self) -> Iterator[Hold]:
@@ -133,14 +122,18 @@ class StandingHolds:
         """Return the hold of an id, if it stands."""
         return next((hold for hold in self.holds if hold.hold_id == hold_id), None)
 
-    def covers(self, hold: Hold, item: OfWorkflow) -> bool:
-        """Tell whether a hold covers the workflow that an event or a run belongs to."""
-        key = WorkflowKey(item.workflow_id, item.tenant_id)
-        return hold.covers(key, self._users.get(key, ()))
-
     def over(self, item: OfWorkflow) -> Hold | None:
         """Return a hold that covers the workflow that an event or a run belongs to."""
-        return next((hold for hold in self.holds if self.covers(hold, item)), None)
+        found = map(self._by_extent.get, self.extents_over(item))
+        return next((hold for hold in found if hold is not None), None)
+
+    def extents_over(self, item: OfWorkflow) -> Iterator[Extent]:
+        """Yield each extent that covers the workflow that an event or a run belongs to."""
+        key = WorkflowKey(item.workflow_id, item.tenant_id)
+        yield Extent(key)
+        for user_id in (None, *self._users.get(key, ())):
+            for tenant_id in (None, key.tenant_id):
+                yield Extent(None, tenant_id, user_id)
 
     def over_user(self, user_id: str, tenant_id: str | object | None = ANY_TENANT) -> Hold | None:
         """Return a hold on this very person, whatever the log has of them; of a tenant, or of any."""
@@ -241,17 +234,18 @@ def place_hold(
         workflows: What it covers; none where tenant, user or the whole log are held.
 
     Raises:
-        ValueError: Its id is no name, or is that of a hold that stands; id, reason or matter, which stay
-            when it is lifted, name the user; workflows are given beside a tenant or a user; or one of
-            them is the log's own, or not in the log.
+        ValueError: Its id or its tenant is no name, or its id is that of a hold that stands; id, actor,
+            reason or matter, which stay when it is lifted, name the user; workflows are given beside a
+            tenant or a user; or one of them is the log's own, or not in the log.
     """
     if not is_name(change.hold_id):
         raise ValueError(
             "hold: expected 1-256 bytes, in Unicode form NFC, without control characters, "
             f"found {change.hold_id!r:.80}"
         )
-    if change.user_id is not None:
-        check_unnamed(change.user_id, hold=change.hold_id, reason=change.reason, matter=change.matter)
+    if change.tenant_id is not None and not is_name(change.tenant_id):
+        raise ValueError(f"hold: no workflow can be of tenant {change.tenant_id!r:.80}")
+    _check_unnamed(change, change.user_id)
     if any(workflow_id.startswith(RESERVED_PREFIX) for workflow_id, _ in workflows):
         raise ValueError("hold: nothing of the log's own workflow is erased, with or without a hold")
     if workflows and (change.tenant_id is not None or change.user_id is not None):
@@ -272,12 +266,22 @@ def lift_hold(log: EventLog, change: LegalHoldChanged) -> list[AnyEvent]:
         change: Which hold, by whom and why; its `change` is ``released``.
 
     Raises:
-        ValueError: No such hold stands.
+        ValueError: No such hold stands; or actor or reason, which stay, name the user.
     """
     standing = StandingHolds(log)
-    if standing.find(change.hold_id) is None:
+    hold = standing.find(change.hold_id)
+    if hold is None:
         raise ValueError(f"no hold {change.hold_id} stands")
+    for extent in hold.extents:
+        _check_unnamed(change, extent.user_id)
     return _record(log, change, standing.places(change.hold_id))
+
+
+def _check_unnamed(change: LegalHoldChanged, user_id: str | None) -> None:
+    """Check that what stays of the record of a hold does not name the person whom it is about."""
+    if user_id is not None:
+        texts = {"hold": change.hold_id, "actor": change.actor, "reason": change.reason}
+        check_unnamed(user_id, matter=change.matter, **texts)
 
 
 def _record(log: EventLog, change: LegalHoldChanged, workflows: Sequence[WorkflowKey]) -> list[AnyEvent]:

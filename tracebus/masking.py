@@ -1,6 +1,7 @@
 """Masking: a payload whose every text has been through the secret scanner, before it is committed.
 
-Names of members are texts too, in mappings and free-form values. A value that will be recorded as JSON
+Names of members are texts too, in mappings and free-form values; and a text is looked at together with the
+name that it stands behind, as in ``Authorization: Basic …``. A value that will be recorded as JSON
 text is masked in that text, so that what is shortened and digested later holds no secret either.
 """
 
@@ -99,19 +100,31 @@ class Masking:
     def _json_text(self, text: str, path: _Path) -> str:
         """Mask the strings of JSON text. Names are kept apart from all others of the text."""
         names = _Names(json.loads(string) for string, colon in _STRING.findall(text) if colon)
+        named: _Path = ()
 
         def masked(found: re.Match[str]) -> str:
+            nonlocal named
             string, colon = found.group(1), found.group(2) or ""
             given = json.loads(string)
-            put = self._name(given, names, path) if colon else self._text(given, path)
+            if colon:
+                put = self._name(given, names, path)
+                named = (put,)
+            else:
+                put = self._text(given, path, named)
             return found.group() if put == given else json.dumps(put) + colon
 
         return _STRING.sub(masked, text)
 
-    def _text(self, text: str, path: _Path) -> str:
-        masked, patterns = self._scanner.mask(text)
+    def _text(self, text: str, path: _Path, below: _Path = ()) -> str:
+        """Mask a text as it stands behind the name of its member, by which some secrets are told."""
+        name = next((step for step in reversed((*path, *below)) if step is not None), None)
+        frame = "" if name is None else f"{name}: "
+        masked, patterns = self._scanner.mask(frame + text)
+        if not masked.startswith(frame):
+            frame = ""
+            masked, patterns = self._scanner.mask(text)
         self._found.update((pattern, path) for pattern in patterns)
-        return masked
+        return masked.removeprefix(frame)
 
     def _name(self, name: str, names: _Names, path: _Path) -> str:
         masked, patterns = self._scanner.mask(name)

@@ -126,12 +126,15 @@ def apply_retention(
 
     Raises:
         TypeError: The log cannot erase.
+        ValueError: The actor is empty.
         EventLogUnavailable: The log cannot be read or written now; repeat it.
         AppendUnknown: It cannot be told whether the last step is done; repeat it.
         EvidenceError: What is due was damaged; nothing of its step was erased.
     """
     if not isinstance(log, ErasableLog):
         raise TypeError(f"log: expected one that can erase, found {type(log).__name__}")
+    if not actor.strip():
+        raise ValueError("actor: expected a service or person, for the records, found nothing")
     application = _Application(log, policy, format_timestamp(clock()), actor, progress)
     for attempt in range(1, _ATTEMPTS + 1):
         try:

@@ -12,15 +12,26 @@ import re
 from functools import cache
 from typing import Final, NamedTuple
 
-_START: Final = r"(?<![A-Za-z0-9_-])"
+# An escape of JSON, Python or a URL in a text ends in a letter or a digit, and a secret may begin behind it.
+_ESCAPE: Final = r"(?<=\\[nrtbf])|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2})"
 _END: Final = r"(?![A-Za-z0-9_-])"
-_START_WORD: Final = r"(?<![A-Za-z0-9])"
 _END_WORD: Final = r"(?![A-Za-z0-9])"
 
 _BASE64: Final = r"[A-Za-z0-9+/]"
 _BREAK: Final = r"(?:\s|\\+[nrt])"  # of a line, also where it stands escaped in a text
 _KEY_LABEL: Final = r"(?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?"
-_QUOTED: Final = r"\\{0,3}[\"']?"
+_QUOTED: Final = r"\\{0,15}[\"']?"  # and escaped, in JSON up to four deep
+
+
+def _start(first: str, not_behind: str = "A-Za-z0-9_-") -> str:
+    """Return the beginning of a regular expression: a place where these characters begin something.
+
+    To look for them first costs a quarter of what it costs to look at what stands before.
+    """
+    return rf"(?={first})(?:(?<![{not_behind}])|{_ESCAPE})"
+
+
+_WORD: Final = "A-Za-z0-9"
 
 
 class SecretPattern(NamedTuple):
@@ -64,11 +75,12 @@ def compiled(regex: str) -> re.Pattern[str]:
     return re.compile(regex)
 
 
-# RFC 3986 section 3.2.1; stars, x's and names of variables stand for a password and are none
+# RFC 3986 section 3.2.1; stars, x's and names of variables stand for a password and are none, nor is a port
+# that a list goes on behind, or what an image's digest follows (docker://alpine:3.12@sha256:…)
 URL_PASSWORD: Final = SecretPattern(
     "url-password",
-    r"://[^\s/?#@:\"'<>\\]{0,256}:(?!(?:\*+|[xX]+|\$[A-Za-z_({][^\s@]{0,64})@)"
-    r"(?P<secret>[^\s/?#@\"'<>{}\[\]\\]{1,256})@",
+    r"://[^\s/?#@:\"'<>\\]{0,256}:(?!(?:\*+|[xX]+|\$[A-Za-z_({][^\s@]{0,64})@|[0-9]{1,5}[,;|])"
+    r"(?P<secret>[^\s/?#@\"'<>{}\[\]\\]{1,256})@(?!sha(?:256|512):)",
     ("://",),
 )
 
@@ -76,7 +88,7 @@ PATTERNS: Final = (
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
     SecretPattern(
         "aws-access-key",
-        _START_WORD + r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}" + _END_WORD,
+        _start("A", _WORD) + r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}" + _END_WORD,
         ("AKIA", "ASIA", "ABIA", "ACCA"),
     ),
     # https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-files.html and, with capitals, AWS STS
@@ -89,13 +101,13 @@ PATTERNS: Final = (
     # https://docs.github.com/en/authentication/keeping-your-account-and-data-secure/about-authentication-to-github
     SecretPattern(
         "github-token",
-        _START + r"(?:gh[pousr]_[A-Za-z0-9_]{36,}|github_pat_[A-Za-z0-9_]{82,})",
+        _start("g") + r"(?:gh[pousr]_[A-Za-z0-9_]{36,}|github_pat_[A-Za-z0-9_]{82,})",
         ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
     ),
     # https://docs.gitlab.com/security/tokens/#token-prefixes; an instance may put a prefix of its own before
     SecretPattern(
         "gitlab-token",
-        _START_WORD + r"gl(?:pat|oas|dt|rt|cbt|ptt|ft|imt|agent|soat|ffct)-"
+        _start("gl", _WORD) + r"gl(?:pat|oas|dt|rt|cbt|ptt|ft|imt|agent|soat|ffct)-"
         r"[A-Za-z0-9_-]{20,}(?:\.[0-9a-z]{2}\.[0-9a-z]{9})?",
         (
             *("glpat-", "gloas-", "gldt-", "glrt-", "glcbt-", "glptt-"),
@@ -106,21 +118,21 @@ PATTERNS: Final = (
     # https://platform.openai.com/docs/api-reference/project-api-keys
     SecretPattern(
         "openai-key",
-        _START + r"sk-[A-Za-z0-9_-]{20,300}T3BlbkFJ[A-Za-z0-9_-]{20,}",
+        _start("sk-") + r"sk-[A-Za-z0-9_-]{20,300}T3BlbkFJ[A-Za-z0-9_-]{20,}",
         ("T3BlbkFJ",),
     ),
     # https://platform.claude.com/docs/en/get-api-key
     SecretPattern(
         "anthropic-key",
-        _START + r"sk-ant-[a-z]{2,8}[0-9]{2}-[A-Za-z0-9_-]{80,}",
+        _start("sk-") + r"sk-ant-[a-z]{2,8}[0-9]{2}-[A-Za-z0-9_-]{80,}",
         ("sk-ant-",),
     ),
     # https://cloud.google.com/docs/authentication/api-keys
-    SecretPattern("google-api-key", _START + r"AIza[A-Za-z0-9_-]{35}" + _END, ("AIza",)),
+    SecretPattern("google-api-key", _start("AI") + r"AIza[A-Za-z0-9_-]{35}" + _END, ("AIza",)),
     # https://docs.slack.dev/authentication/tokens
     SecretPattern(
         "slack-token",
-        _START + r"(?:xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{20,}|xapp-[0-9]-[A-Za-z0-9-]{20,})",
+        _start("x") + r"(?:xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{20,}|xapp-[0-9]-[A-Za-z0-9-]{20,})",
         ("xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxe", "xapp-"),
     ),
     # https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
@@ -132,25 +144,31 @@ PATTERNS: Final = (
     # https://docs.stripe.com/keys and https://docs.stripe.com/webhooks/signature
     SecretPattern(
         "stripe-key",
-        _START + r"(?:(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{24,}|whsec_[A-Za-z0-9+/]{32,}={0,2})",
+        _start("[srw]") + r"(?:(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{24,}|whsec_[A-Za-z0-9+/]{32,}={0,2})",
         ("sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_"),
     ),
     # https://github.blog/2021-09-23-announcing-npms-new-access-token-format/
-    SecretPattern("npm-token", _START + r"npm_[A-Za-z0-9]{36}" + _END, ("npm_",)),
+    SecretPattern("npm-token", _start("npm") + r"npm_[A-Za-z0-9]{36}" + _END, ("npm_",)),
     # PyPI's help page, section apitoken; behind the prefix stands a macaroon in base64
-    SecretPattern("pypi-token", _START + r"pypi-AgE[A-Za-z0-9_-]{50,}", ("pypi-AgE",)),
+    SecretPattern("pypi-token", _start("pypi") + r"pypi-AgE[A-Za-z0-9_-]{50,}", ("pypi-AgE",)),
     # https://huggingface.co/docs/hub/security-tokens
-    SecretPattern("huggingface-token", _START + r"hf_[A-Za-z0-9]{34}" + _END, ("hf_",)),
+    SecretPattern("huggingface-token", _start("hf_") + r"hf_[A-Za-z0-9]{34}" + _END, ("hf_",)),
     # https://www.twilio.com/docs/sendgrid/ui/account-and-settings/api-keys
-    SecretPattern("sendgrid-key", _START + r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}" + _END, ("SG.",)),
+    SecretPattern(
+        "sendgrid-key", _start("SG") + r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}" + _END, ("SG.",)
+    ),
     # https://core.telegram.org/bots/api#authorizing-your-bot
-    SecretPattern("telegram-token", r"(?<![0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{33}" + _END, (":AA",)),
+    SecretPattern(
+        "telegram-token",
+        _start("[0-9]", "0-9") + r"[0-9]{8,10}:AA[A-Za-z0-9_-]{33}" + _END,
+        (":AA",),
+    ),
     # https://developer.hashicorp.com/vault/docs/concepts/tokens
-    SecretPattern("vault-token", _START + r"hv[sbr]\.[A-Za-z0-9_-]{24,}", ("hvs.", "hvb.", "hvr.")),
+    SecretPattern("vault-token", _start("hv") + r"hv[sbr]\.[A-Za-z0-9_-]{24,}", ("hvs.", "hvb.", "hvr.")),
     # https://docs.digitalocean.com/reference/api/create-personal-access-token/
     SecretPattern(
         "digitalocean-token",
-        _START + r"do[opr]_v1_[0-9a-f]{64}" + _END,
+        _start("do") + r"do[opr]_v1_[0-9a-f]{64}" + _END,
         ("dop_v1_", "doo_v1_", "dor_v1_"),
     ),
     # https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string: 64 or 32 bytes
@@ -162,7 +180,7 @@ PATTERNS: Final = (
     # https://learn.microsoft.com/rest/api/storageservices/create-service-sas: HMAC-SHA256, in base64
     SecretPattern(
         "azure-sas",
-        rf"(?<![A-Za-z0-9])sig=(?P<secret>(?:{_BASE64}|%2[BbFf]){{43}}(?:=|%3[Dd]))",
+        _start("sig=", _WORD) + rf"sig=(?P<secret>(?:{_BASE64}|%2[BbFf]){{43}}(?:=|%3[Dd]))",
         ("sig=",),
     ),
     # RFC 7468 sections 10 and 11, RFC 1421 section 4.4 and 4.6 (headers), RFC 9580 section 6.2 (PGP)
@@ -177,21 +195,21 @@ PATTERNS: Final = (
     # RFC 7515 section 3.1: three parts, of which the first two are JSON objects
     SecretPattern(
         "jwt",
-        r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}",
+        _start("eyJ", "A-Za-z0-9_.-") + r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}",
         ("eyJ",),
     ),
     # RFC 6750 section 2.1; with a digit, for a long word is no token
     SecretPattern(
         "bearer-token",
-        _START_WORD + r"(?:[Bb]earer|BEARER) {1,4}(?=[A-Za-z._~+/-]{0,200}[0-9])"
+        _start("[Bb]", _WORD) + r"(?:[Bb]earer|BEARER) {1,4}(?=[A-Za-z._~+/-]{0,200}[0-9])"
         r"(?P<secret>[A-Za-z0-9._~+/-]{20,}={0,2})",
         ("earer ", "EARER "),
     ),
-    # RFC 7617 section 2
+    # RFC 7617 section 2; what is written as a word is none
     SecretPattern(
         "basic-credentials",
         rf"[Aa]uthorization{_QUOTED}\s{{0,4}}[:=]\s{{0,4}}{_QUOTED}[Bb]asic {{1,4}}"
-        rf"(?P<secret>{_BASE64}{{8,}}={{0,2}})",
+        rf"(?![A-Za-z]?[a-z]+(?![A-Za-z0-9+/=]))(?P<secret>{_BASE64}{{8,}}={{0,2}})",
         ("asic ",),
     ),
     URL_PASSWORD,

@@ -32,7 +32,8 @@ _ID: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LITERAL: Final = re.compile(r"[!#-\[\]-~ ]{2,64}")  # what JSON writes as it is
 
 # URLs are common, and addresses of e-mail beside them: a name, and not the literal alone, is looked for.
-_URL_FILTER: Final = r'://[^ /?#@"\\]*@'
+# What JSON escapes there, and is no white space, are a backspace and other control characters.
+_URL_FILTER: Final = r'://(?:[^ /?#@"\\]|\\b|\\u00)*@'
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,10 +138,9 @@ class SubjectView:
         """
         ended = {run.run_id: end_of(run) for run in workflow.runs}
         erased = _erased_in(self.records(workflow))
-        query = EventQuery(
-            user_id=self.user_id, workflow_id=workflow.workflow_id, tenant_id=workflow.tenant_id
-        )
-        for event in self.log.query(query):
+        for event in self.log.query(
+            EventQuery(workflow_id=workflow.workflow_id, tenant_id=workflow.tenant_id)
+        ):
             if event.run_id in ended:
                 until = kept_until(self.policy, event, ended[event.run_id])
                 yield _held(event, erased.get(event.id, []), until)

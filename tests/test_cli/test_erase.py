@@ -23,7 +23,8 @@ from tracebus import (
     ToolExecuted,
     TraceEventBus,
 )
-from tracebus.eventlog import AnyEvent
+from tracebus.errors import AppendConflict
+from tracebus.eventlog import AnyEvent, Erasure
 from tracebus.fsck import fsck
 
 Cli = Callable[..., Result]
@@ -200,6 +201,9 @@ def test_a_held_name_in_the_bytes(cli: Cli, log: Path) -> None:
         (["--user", "u-91", *WHY, "--yes", "--request-id", "u-91"], "request id: names the user"),
         (["--user", "u-91", *WHY, "--yes", "--reason", " "], "expected an actor and a reason"),
         (["--user", "u-91", "--finish"], "--finish stands by itself"),
+        (["--finish", "--dry-run"], "--finish stands by itself"),
+        (["--user", "u-91", "--tenant", "t", "--no-tenant", *WHY, "--yes"], "exclude each other"),
+        (["--user", "u-91", "--actor", " ", *WHY, "--yes"], "expected who orders it"),
     ],
 )
 def test_wrong_usage(cli: Cli, log: Path, arguments: list[str], message: str) -> None:
@@ -270,3 +274,40 @@ def test_on_a_terminal_it_asks(log: Path, answer: str, left: int) -> None:
     assert (0, left) == (process.returncode, len(held(log)))
     assert "would be erased: transfer-42\nErase this? It cannot be undone [y/N]:" in stdout
     assert ("nothing was erased" in stdout) == (left == 3)
+
+
+def test_a_question_that_is_not_answered(log: Path) -> None:
+    """Who leaves at the question has interrupted it: nothing is erased, and the exit code is of no hold."""
+    person, terminal = pty.openpty()
+    command = [sys.executable, "-m", "tracebus", "erase", "--user", "u-91", *WHY, "--log", str(log)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, stdin=terminal, **pipes) as process:
+        os.close(terminal)
+        os.write(person, b"\x04")  # Ctrl-D
+        _, errors = process.communicate(timeout=60)
+        os.close(person)
+    assert (130, b"interrupted\n", 3) == (process.returncode, errors, len(held(log)))
+
+
+@pytest.mark.parametrize("command", [("erase", "--user", "u-91", *WHY), ("retention", "apply")])
+def test_without_a_standard_input(log: Path, command: tuple[str, ...]) -> None:
+    """Where standard input is closed nobody can be asked."""
+    program = "import sys; sys.stdin = None; from tracebus.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command, "--log", str(log)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (2, True) == (done.returncode, "nobody can be asked here" in done.stderr)
+
+
+def test_holds_that_keep_changing(cli: Cli, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where others keep changing holds meanwhile, the exit code says: not now."""
+
+    def conflict(log: SqliteEventLog, erasure: Erasure) -> list[AnyEvent]:
+        raise AppendConflict("r1", "a legal hold was changed: plan it again")
+
+    monkeypatch.setattr(SqliteEventLog, "erase", conflict)
+    result = cli("erase", "--user", "u-91", *WHY, "--yes", "--log", log)
+    assert (3, 3, True) == (result.exit_code, len(held(log)), "plan it again" in result.stderr)

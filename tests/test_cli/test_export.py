@@ -213,6 +213,19 @@ def test_warns_of_what_stays_hidden(cli: Cli, key: Path, tmp_path: Path) -> None
     assert "" == both.stderr
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_warns_of_what_a_policy_leaves_in_the_clear(
+    cli: Cli, log: Path, key: Path, tmp_path: Path, more: list[str]
+) -> None:
+    """What a policy means to withhold and cannot, for it is not sensitive, is told wherever it is shown."""
+    asked = ("--policy", policy(tmp_path, '[[withhold]]\npatterns = ["tool_*:tool"]\nreason = "x"'))
+    result = cli("export", "transfer-42", "-o", "b.json", "--key", key, "--log", log, *asked, *more)
+    assert (0, True) == (
+        result.exit_code,
+        result.stderr.startswith("note: withhold tool_*:tool means members that are not sensitive"),
+    )
+
+
 def test_a_policys_patterns_are_for_many_workflows(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
     """That one of a policy matches nothing is told where the policy is looked at, in a dry run."""
     asked = ("--policy", policy(tmp_path, '[[withhold]]\npatterns = ["acme.*:iban"]\nreason = "x"'))

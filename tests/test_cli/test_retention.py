@@ -147,7 +147,7 @@ def test_nobody_can_be_asked(cli: Cli, old: Path) -> None:
 @pytest.mark.parametrize(("answer", "left"), [("y\n", 1), ("n\n", 4), ("\n", 4)])
 def test_asks(cli: Cli, old: Path, monkeypatch: pytest.MonkeyPatch, answer: str, left: int) -> None:
     """On a terminal it shows what would go, and asks."""
-    monkeypatch.setattr("tracebus.cli.retention._can_ask", lambda: True)
+    monkeypatch.setattr("tracebus.cli.retention.check_can_ask", lambda *, as_json: None)
     result = cli("retention", "apply", "--log", old, input=answer)
     assert "3 sensitive members of 3 events would be erased" in result.output
     assert (0, left) == (result.exit_code, held(old))

@@ -4,11 +4,13 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.test_cli.conftest import Cli
 from tracebus import SqliteEventLog, ToolExecuted
+from tracebus.subject_document import Counted, write_document
 from tracebus.testing import draft, started
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
@@ -70,6 +72,30 @@ def test_file_replaces_only_its_like(cli: Cli, log: Path, tmp_path: Path) -> Non
     assert (0o600, '{"type": "something"}') == (stat.S_IMODE(path.stat().st_mode), other.read_text())
 
 
+def test_file_that_comes_meanwhile(
+    cli: Cli, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is put in the document's place while it is written is not replaced."""
+    path = tmp_path / "u-91.json"
+
+    def write(*arguments: Any) -> Counted:
+        path.write_text("something else")
+        return write_document(*arguments)
+
+    monkeypatch.setattr("tracebus.cli.subject.write_document", write)
+    result = cli("subject", "u-91", "-o", path, "--log", log)
+    assert (2, "something else") == (result.exit_code, path.read_text())
+    assert [log, path] == sorted(each for each in tmp_path.iterdir() if "-" not in each.suffix)
+
+
+def test_file_is_a_link_to_itself(cli: Cli, log: Path, tmp_path: Path) -> None:
+    """A link that leads nowhere is refused."""
+    path = tmp_path / "u-91.json"
+    path.symlink_to(path)
+    result = cli("subject", "u-91", "-o", path, "--log", log)
+    assert (2, "too many" in result.output.lower()) == (result.exit_code, True)
+
+
 def test_file_is_whole_or_not_there(
     cli: Cli, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,12 +133,13 @@ def test_several_tenants(cli: Cli, log: Path) -> None:
 
 def test_escapes(cli: Cli, log: Path) -> None:
     """What models and tools wrote reaches no terminal as it is."""
-    payload = ToolExecuted(tool="t", status="ok", result={"\x1b[2J": "\u202e\x07"})
+    payload = ToolExecuted(tool="t", status="ok", result={"\x1b[2J": "\u202e\x07", "a": "b\u2028forged"})
     store = SqliteEventLog(log)
     store.append([[started("evil", user_id="u-7"), draft("evil", payload)]])
     store.close()
     output = cli("subject", "u-7", "--full", "--log", log, "--mention", "\x1b").output
-    assert not {"\x1b", "\x07", "\u202e"} & set(output)
+    assert not {"\x1b", "\x07", "\u202e", "\u2028"} & set(output)
+    assert not [line for line in output.splitlines() if line.lstrip().startswith("forged")]
 
 
 def test_policy(cli: Cli, log: Path, tmp_path: Path) -> None:

@@ -224,6 +224,22 @@ def test_what_is_meant_in_the_clear_within_a_member(value: object) -> None:
     assert b"DE89" not in bundle.to_json()
 
 
+def test_what_is_meant_beside_a_digest() -> None:
+    """A member is withheld also for what stands in an element of it beside the digest of something else."""
+    dob, dob_digest = disclose("dob", "1970", salt(1))
+    result, result_digest = disclose("result", [{"_sd": [dob_digest], "iban": "DE89"}], salt(2))
+    log = HandLog()
+    log.add("run-1", "run_started")
+    payload = {"_salt": salt(3), "_sd": [result_digest]}
+    log.append("run-1", "acme.x", payload, [dob, result], "transfer-42", "acme", 9, None, {})
+    log.add("run-1", "run_completed")
+    bundle = bundled(log, withholding("*:iban"))
+    assert {} == bundle.tree["disclosures"]
+    shown = bundled(log, DisclosurePolicy.everything())
+    with pytest.raises(Unexpected, match="shows result, which"):
+        verify_evidence_bundle(shown, KEY, expected_disclosure_policy=withholding("*:iban"))
+
+
 PATTERNS: Final = st.sampled_from(
     [
         *("*:*", "*", "tool_*", "acme.*", "run_*:*", "*:[a-d]*", "*:/note", "*:dob", "*:email", "*:customer"),
@@ -233,18 +249,23 @@ PATTERNS: Final = st.sampled_from(
 
 
 @given(st.sets(PATTERNS), st.sets(PATTERNS))
+@example({"*:*"}, {"*:result/*"})
 def test_the_rule(show: set[str], withhold: set[str]) -> None:
-    """For any policy: shown is what show means, withhold does not, and stands in what is shown."""
+    """For any policy: shown is what show means, stands in what is shown, and below nothing to withhold."""
 
     def is_meant(patterns: Iterable[str], event_type: str, path: str) -> bool:
         steps = [None if step == "*" else step for step in path.split("/")]
         return Paths.of(map(Pattern, patterns), event_type).match(steps)
 
+    def is_withheld(event_type: str, path: str) -> bool:
+        steps = path.split("/")
+        return any(is_meant(withhold, event_type, "/".join(steps[: i + 1])) for i in range(len(steps)))
+
     def is_shown(name: str) -> bool:
         event_type, _, path = name.partition(":")
         around = STANDS_IN[name]
         is_open = is_shown(around) if around else event_type in payloads(bundle)
-        return is_open and is_meant(show, event_type, path) and not is_meant(withhold, event_type, path)
+        return is_open and is_meant(show, event_type, path) and not is_withheld(event_type, path)
 
     policy = DisclosurePolicy(show=show, reason="x", withhold=[Withholding(withhold, "y")])
     bundle = bundled(trip_log(), policy)

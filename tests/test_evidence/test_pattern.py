@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Final
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evidence.disclosure import SD, disclose, locate, open_payload, parse_disclosure
@@ -131,6 +134,15 @@ def test_locate_leaves_out_orphans() -> None:
         {"note": ' [{"iban": "DE89"}]'},
         "{'iban': 'DE89'}",
         {"iban": {"_sd": ["x"], "bank": "N26"}},
+        [{"_sd": ["x"], "iban": "DE89"}],
+        {"iban": [{"...": "x"}, "DE89"]},
+        {"jsonText": '"Account(iban=DE89)"'},
+        {"jsonText": '"{\\"iban\\": \\"DE89\\\\ud800\\"}"'},
+        '"{\\"iban\\": \\"DE89\\"}"',
+        "{7: {'iban': 'DE89'}}",
+        "{b'iban': 'DE89'}",
+        '[NaN, {"iban": "DE89"}]',
+        "[('iban', 'DE89')]",
     ],
 )
 def test_reaches_into(value: object) -> None:
@@ -146,13 +158,60 @@ def test_reaches_into(value: object) -> None:
         {"_sd": ["iban"]},
         {"iban": {"_sd": ["x"]}},
         {"iban": [{"...": "x"}, {"...": "y"}]},
+        {"iban": [[{"...": "x"}], {"_sd": ["x"]}]},
         [{"...": "iban"}],
         {"jsonText": "12345678901234567890"},
+        {"jsonText": "NaN"},
+        "{iban} of {0}",
+        "[info] no iban",
     ],
 )
 def test_does_not_reach_into(value: object) -> None:
     """What has a digest of its own, and words in a text, do not count as standing there."""
     assert False is Paths.of([Pattern("t:iban")], "t").takes(["result"], value)
+
+
+Path = tuple[str | None, ...]
+
+_NAMES: Final = st.sampled_from(["a", "b", "iban"])
+_STEPS: Final = st.sampled_from(["a", "b", "iban", "[ab]", "*", "**"])
+_PATHS: Final = st.tuples(st.lists(_STEPS, max_size=3), st.sampled_from(["a", "iban", "?", "*"]))
+_VALUES: Final = st.recursive(
+    st.integers(),
+    lambda inner: (
+        st.lists(inner | st.just({"...": "x"}), max_size=3)
+        | st.dictionaries(_NAMES, inner, max_size=3)
+        | st.dictionaries(_NAMES, inner, max_size=3).map(lambda members: {"_sd": ["x"]} | members)
+    ),
+    max_leaves=12,
+)
+
+
+def in_the_clear(
+    value: object, path: tuple[str | None, ...]
+) -> Iterator[tuple[tuple[str | None, ...], bool]]:
+    """Yield the path of each part of a value, and whether more than digests stands there."""
+    below: list[tuple[Path, object]] = []
+    if isinstance(value, dict):
+        below = [((*path, name), item) for name, item in value.items() if name not in ("_sd", "...")]
+    elif isinstance(value, list):
+        below = [((*path, None), item) for item in value]
+    says = [part for at, item in below for part in in_the_clear(item, at)]
+    is_a_digest = isinstance(value, dict) and value.keys() in ({"_sd"}, {"..."})
+    is_of_digests = isinstance(value, list) and bool(value) and not any(is_more for _, is_more in says)
+    yield path, not (is_a_digest or is_of_digests)
+    yield from says
+
+
+@given(_VALUES, st.lists(_PATHS, max_size=3))
+@example([{"_sd": ["x"], "iban": 1}], [([], "iban")])
+def test_reaches_all_that_stands_in_the_clear(value: object, asked: list[tuple[list[str], str]]) -> None:
+    """A value goes if it holds, outside of any digest, something that a pattern names."""
+    patterns = [Pattern("t:" + "/".join(["result", "**", *before, last])) for before, last in asked]
+    named = Paths.of([pattern for pattern in patterns if not pattern.text.endswith("*")], "t")
+    parts = list(in_the_clear(value, ("result",)))[1:]
+    expected = any(named.match(path) for path, is_more in parts if is_more)
+    assert expected is Paths.of(patterns, "t").takes(["result"], value)
 
 
 def test_reaches_by_path() -> None:

@@ -132,7 +132,12 @@ def near_misses() -> dict[str, list[str]]:
         ],
         "jwt": ["eyJhbGciOiJIUzI1NiJ9", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0", "eyJ.eyJ.x", "a.b.c"],
         "bearer-token": ["Bearer token", "the bearer of internationalisation-and-more", "Bearer <token>"],
-        "basic-credentials": ["Basic authentication", "basic economy fare", "Authorization: Basic <creds>"],
+        "basic-credentials": [
+            "Basic authentication",
+            "basic economy fare",
+            "Authorization: Basic <creds>",
+            "Authorization: Basic authentication",
+        ],
         "url-password": [
             "https://acme.com/a:b@c",
             "https://acme.com:8080/x?mail=bob@acme.com",
@@ -146,5 +151,7 @@ def near_misses() -> dict[str, list[str]]:
             "postgres://svc:<password>@db",
             "postgres://svc:{password}@db",
             "std::vector<a>://x",
+            "https://shop.acme.com:8443,bob@acme.com",
+            "docker://alpine:3.12@sha256:c75ac27b49326926b803b9ed43bf088bc220d22556de1bc5f72d742c91398f69",
         ],
     }

@@ -23,8 +23,9 @@ from tracebus import (
     TraceEvent,
     UntypedPayload,
 )
-from tracebus.committed import Committed, commit, content_of
+from tracebus.committed import Committed, Committer, commit, content_of
 from tracebus.free_form import MAX_VALUE_BYTES
+from tracebus.secret_scanner import DEFAULT_SCANNER, SecretScanner
 from tracebus.testing import draft, started
 
 
@@ -215,6 +216,22 @@ def test_sensitive_members_can_be_read_again() -> None:
 
     with pytest.raises(NotCanonicalizable, match="whole number"):
         commit(Counted(number=2.0**53))
+
+
+class Nested(EventPayload, type="acme.nested"):
+    """A typed member of any type."""
+
+    value: Any = None
+
+
+@pytest.mark.parametrize("scanner", [None, DEFAULT_SCANNER])
+def test_a_typed_member_within_itself_is_refused(scanner: SecretScanner | None) -> None:
+    """What has no end is refused like anything else that has no canonical form."""
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    payload = Nested.model_construct(value=cycle)
+    with pytest.raises(NotCanonicalizable, match="within itself"):
+        Committer(["*:iban"], scanner=scanner).commit(payload)
 
 
 def test_python_types_come_back() -> None:

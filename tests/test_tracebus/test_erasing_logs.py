@@ -18,7 +18,14 @@ import anyio
 import pytest
 
 from tests.test_tracebus.erasing import Secret, erasure_of, files_of, fill, found, hashes
-from tracebus import EventLogUnavailable, EventQuery, SqliteEventLog, ToolProposed, TraceEventBus
+from tracebus import (
+    EventLogUnavailable,
+    EventQuery,
+    MemoryEventLog,
+    SqliteEventLog,
+    ToolProposed,
+    TraceEventBus,
+)
 from tracebus._erasing_contract import erasing
 from tracebus.errors import UnknownEvent
 from tracebus.eventlog import sqlite_erasing
@@ -91,6 +98,17 @@ def test_erased_users_are_gone(log: SqliteEventLog) -> None:
     log.scrub()
     data = files_of(log)
     assert users[1::2] == [user for user in users if user.encode() in data]
+
+
+def test_erased_users_are_gone_from_memory() -> None:
+    """A log in memory keeps nothing of a user whose entries in the index were erased."""
+    log = MemoryEventLog()
+    for user in ("u-9", "u-91"):
+        log.append([[started(f"run of {user[-1]}", user_id=user)]])
+    (event,) = log.query(EventQuery(user_id="u-9"))
+    log.erase(erasing(log, {event.id: None}))
+    kept = repr(vars(log))
+    assert [False, True] == ["'u-9'" in kept, "'u-91'" in kept]
 
 
 def test_deleting_alone_leaves_bytes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import evidence
 from tracebus import EventLogRefused, EventLogUnavailable, EventQuery, MemoryEventLog, SqliteEventLog
 from tracebus.eventlog import EventLog
 from tracebus.testing import EventLogContract, draft, events_of, started
@@ -231,3 +232,17 @@ def test_times_in_queries(path: Path) -> None:
     none = list(log.query(EventQuery(until=second)))
     log.close()
     assert (3, []) == (found, none)
+
+
+def test_queries_for_very_many(path: Path) -> None:
+    """Events are asked for by more ids than SQLite takes values."""
+    with closing(SqliteEventLog(path)) as log:
+        (first, *_) = log.query(EventQuery())
+        ids = (*(f"{number:026}" for number in range(260_000)), first.id)
+        assert [first] == list(log.query(EventQuery(ids=ids)))
+
+
+def test_any_tenant_is_that_of_the_verifier(path: Path) -> None:
+    """Whichever of the packages `ANY_TENANT` was imported from, a query takes it for every tenant."""
+    with closing(SqliteEventLog(path)) as log:
+        assert 3 == len(list(log.query(EventQuery(tenant_id=evidence.ANY_TENANT))))

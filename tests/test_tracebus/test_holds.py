@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -43,9 +44,9 @@ def placed(hold_id: str = "h1", **members: Any) -> LegalHoldChanged:
     return LegalHoldChanged(hold_id=hold_id, change="placed", actor="counsel", **members)
 
 
-def released(hold_id: str = "h1") -> LegalHoldChanged:
+def released(hold_id: str = "h1", *, actor: str = "counsel", reason: str = "settled") -> LegalHoldChanged:
     """Return the payload of a hold that is lifted."""
-    return LegalHoldChanged(hold_id=hold_id, change="released", actor="counsel", reason="settled")
+    return LegalHoldChanged(hold_id=hold_id, change="released", actor=actor, reason=reason)
 
 
 def covered(log: EventLog) -> set[tuple[str, str | None]]:
@@ -140,6 +141,9 @@ def test_a_lifted_hold_covers_nothing(log: EventLog) -> None:
         (placed("case-u-9", user_id="u-9"), [], "^hold: names the user"),
         (placed("h1", user_id="u-9", matter="U-9 ./. acme"), [], "^matter: names the user"),
         (placed("h1", user_id="Zoë", reason="about ZOE\u0308"), [], "^reason: names the user"),
+        (placed("h1", user_id="counsel"), [], "^actor: names the user"),
+        (placed("h1", tenant_id="bo\u0308ll"), [], "no workflow can be of tenant"),
+        (placed("h1", tenant_id=""), [], "no workflow can be of tenant"),
     ],
 )
 def test_a_hold_that_is_refused(
@@ -158,6 +162,27 @@ def test_a_hold_that_does_not_stand_is_not_lifted(log: EventLog) -> None:
     place_hold(log, placed("h10"))
     with pytest.raises(ValueError, match="no hold h1 stands"):
         lift_hold(log, released("h1"))
+
+
+@pytest.mark.parametrize("text", [{"actor": "U-9"}, {"reason": "u-9 has settled"}])
+def test_lifting_names_nobody(log: EventLog, text: dict[str, str]) -> None:
+    """Who lifts a hold on a person, and why, stays in the log, and may not name the person."""
+    place_hold(log, placed(user_id="u-9"))
+    with pytest.raises(ValueError, match=f"^{next(iter(text))}: names the user"):
+        lift_hold(log, released(**text))
+    assert StandingHolds(log).find("h1") is not None
+
+
+def test_many_holds(log: EventLog) -> None:
+    """To find what covers a workflow takes no longer where very many holds stand over others."""
+    several = [run for n in range(500) for run in log_run(placed(f"h{n}", user_id=f"x-{n}"))]
+    log.append([several])
+    place_hold(log, placed("named"), [ACME_1])
+    holds, profile = StandingHolds(log), cProfile.Profile()
+    found = [profile.runcall(holds.over, WorkflowKey(*key)) for key in (("w1", "acme"), ("w2", "acme"))]
+    calls = sum(entry.callcount for entry in profile.getstats())
+    assert ["named", None] == [hold and hold.hold_id for hold in found]
+    assert calls < 100
 
 
 def test_lifted_elsewhere(log: EventLog) -> None:

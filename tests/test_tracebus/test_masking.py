@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from evidence import canonical
 from evidence.digest import sha256
+from tests.test_tracebus.secret_examples import secrets
 from tracebus import (
     EventPart,
     EventPayload,
@@ -114,6 +115,33 @@ def test_names_do_not_collide() -> None:
         said = json.loads(said["jsonText"]) if "jsonText" in said else said
         assert [1, 2, 3] == sorted(said["value"][name] for name in said["value"] if name != "n")
         assert {MARK, f"{MARK} (2)", f"{MARK} (3)"} == said["value"].keys() - {"n"}
+
+
+def test_a_text_is_looked_at_with_its_name() -> None:
+    """What is told by the name before it is masked also where that is the name of its member."""
+    basic, key = secrets()["basic-credentials"][0], secrets()["aws-secret-key"][0]
+    value = {
+        "headers": {"Authorization": f"Basic {basic}", "authorization": [f"basic {basic}"], "Digest": key},
+        "SecretAccessKey": key,
+    }
+    masked = {
+        "headers": {
+            "Authorization": "Basic [secret: basic-credentials]",
+            "authorization": ["basic [secret: basic-credentials]"],
+            "Digest": key,
+        },
+        "SecretAccessKey": "[secret: aws-secret-key]",
+    }
+    assert masked == content(COMMITTER.commit(value, TYPE))
+    as_text = content(COMMITTER.commit(value | {"n": 2**63}, TYPE))["jsonText"]
+    assert masked | {"n": 2**63} == json.loads(as_text)
+
+
+def test_a_name_and_a_text_that_are_a_secret_together() -> None:
+    """A secret that begins in the name is none of the text's, and does not hide the one that is."""
+    pattern = SecretPattern("acme-pair", r"acme_a: \w+", ("acme_a",))
+    committer = Committer(scanner=SecretScanner(patterns=[pattern, *SCANNER.patterns[:1]]))
+    assert {"acme_a": f"b {MARK}"} == content(committer.commit({"acme_a": f"b {TOKEN}"}, TYPE))
 
 
 class Opaque:

@@ -459,3 +459,12 @@ def test_memory_stays_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert 20 * runs == report.erased.members
     keeping.log.close()
     assert peaks[2] < 1.5 * peaks[1], peaks
+
+
+def test_nobody_applies_it(keeping: Keeping) -> None:
+    """Without a name for who applies the policy nothing is erased: each record has to tell."""
+    keeping.run("2026-01-15T12:00:00+00:00", "r1")
+    keeping.at("2026-03-01T00:00:00+00:00")
+    with pytest.raises(ValueError, match=r"^actor: expected a service or person"):
+        apply_retention(keeping.log, policy(MONTH), actor=" ", clock=keeping.clock)
+    assert {"r1": 1} == held(keeping.log)

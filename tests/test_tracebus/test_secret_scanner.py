@@ -41,6 +41,27 @@ def test_masks_a_secret(pattern_id: str, secret: str, text: str) -> None:
     assert (found_as, (pattern_id,)) == SCANNER.mask(text)
 
 
+@pytest.mark.parametrize(
+    "escape", ["\\n", "\\r\\n", "\\\\n", "\\u00e9", "\\ud83d\\ude00", "\\x1b", "%3D", "%0A"]
+)
+def test_masks_behind_an_escape(escape: str) -> None:
+    """A secret that begins a line of a text within JSON, or a part of a URL, is found there."""
+    for pattern_id, secret, text in texts():
+        found_as = escape + text.replace(secret, f"[secret: {pattern_id}]")
+        assert (found_as, (pattern_id,)) == SCANNER.mask(escape + text)
+
+
+@pytest.mark.parametrize("pattern_id", ["aws-secret-key", "basic-credentials"])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_masks_in_json_within_json(pattern_id: str, depth: int) -> None:
+    """What is told by the name before it is found also where the quotes around both are escaped."""
+    (secret,), frame = secrets()[pattern_id], FRAMES[pattern_id][1]
+    text, masked = frame.format(secret), frame.format(f"[secret: {pattern_id}]")
+    for _ in range(depth):
+        text, masked = json.dumps(text), json.dumps(masked)
+    assert (masked, (pattern_id,)) == SCANNER.mask(text)
+
+
 @pytest.mark.parametrize("pattern_id", _IDS)
 def test_leaves_a_near_miss_alone(pattern_id: str) -> None:
     """What looks like a secret of a form and is none stays as it is."""
@@ -90,6 +111,13 @@ def _in_json(text: str) -> bytes:
 def test_the_filter_misses_nothing(before: str, example: tuple[str, str, str], after: str, edge: str) -> None:
     """Where `mask` finds something in a text, `may_hold` says so of JSON with it, whatever is escaped."""
     text = f"{before}{edge}{example[2]}{edge}{after}"
+    assert bool(SCANNER.mask(text)[1]) <= SCANNER.may_hold(_in_json(text))
+
+
+@pytest.mark.parametrize("character", [chr(code) for code in range(32)] + ["\x7f", "\x80"])
+def test_the_filter_misses_no_control_character(character: str) -> None:
+    """The same where JSON escapes what stands within a secret."""
+    text = f"postgres://svc:p4ss{character}w0rd@db"
     assert bool(SCANNER.mask(text)[1]) <= SCANNER.may_hold(_in_json(text))
 
 

@@ -351,6 +351,26 @@ def test_what_has_no_members_stays(value: Any) -> None:
     assert "arguments" in json.loads(committed.payload)
 
 
+class Delivered(EventPayload, type="sensitivity.delivered"):
+    """A receipt as the bytes that came."""
+
+    receipt: bytes | None = None
+    pages: list[bytes] = []  # noqa: RUF012 (pydantic copies it)
+    parts: dict[str, bytes] = {}  # noqa: RUF012
+
+
+@pytest.mark.parametrize("name", ["receipt", "pages", "parts"])
+def test_bytes_that_hold_a_document_leave(name: str) -> None:
+    """Bytes are recorded as text: what they hold counts as it does there."""
+    document = b'{"iban": "DE 89"}'
+    value = {"receipt": document, "pages": [document], "parts": {"1": document}}[name]
+    event = Delivered(**{name: value})
+    committed = Committer(["*:iban"]).commit(event)
+
+    assert b"DE 89" not in committed.payload
+    assert event == seal(committed).payload
+
+
 def test_more_than_may_leave_one_by_one() -> None:
     """A value of which too much would leave in pieces leaves as a whole."""
     numbers = list(range(MAX_REACHED + 1))

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.test_tracebus.keeping import Keeping, nanoseconds
+from tracebus.erasure_plan import erase
+from tracebus.erasure_request import ErasureRequest
 from tracebus.eventlog import EventLog, EventQuery, MemoryEventLog, SqliteEventLog
 from tracebus.events import BundleExported, LegalHoldChanged, ToolExecuted
 from tracebus.holds import WorkflowKey, place_hold
@@ -264,3 +266,12 @@ def test_nothing_is_recorded(keeping: Keeping) -> None:
     before = list(keeping.log.query(EventQuery()))
     document(view(keeping, "Marta"))
     assert before == list(keeping.log.query(EventQuery()))
+
+
+def test_read_while_it_is_erased(keeping: Keeping) -> None:
+    """What is left of the person's runs is told, also if their index entries go while the view is read."""
+    marta = view(keeping)
+    before = [held.event.id for workflow in marta.workflows for held in marta.events(workflow)]
+    erase(keeping.log, ErasureRequest("desk", "asked", user_id="u-91", tenant_id=None))
+    after = [held.event.id for workflow in marta.workflows for held in marta.events(workflow)]
+    assert (5, before) == (len(before), after)

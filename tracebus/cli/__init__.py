@@ -22,7 +22,14 @@ import click
 from evidence.command import FAILED, OK, UNSETTLED, USAGE, exit_code, guarded
 from evidence.errors import EvidenceError
 from evidence.printable import printable
-from tracebus.errors import AppendUnknown, EventLogUnavailable, HoldStands, LogTruncated, TracebusError
+from tracebus.errors import (
+    AppendConflict,
+    AppendUnknown,
+    EventLogUnavailable,
+    HoldStands,
+    LogTruncated,
+    TracebusError,
+)
 
 _COMMANDS: Final = {
     "demo": "see a workflow recorded, exported, verified, and a tampering caught",
@@ -82,6 +89,8 @@ def _attempt(run: Callable[[], Any]) -> int:
         code = run()
     except click.ClickException:
         raise  # wrong usage: click prints it, with the command's usage line
+    except click.Abort:  # a question that was not answered
+        raise KeyboardInterrupt from None
     except BrokenPipeError:
         raise
     except (EvidenceError, TracebusError, OSError) as error:
@@ -99,7 +108,8 @@ def _describe(error: BaseException) -> str:
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, LogTruncated | HoldStands):
         return FAILED
-    return UNSETTLED if isinstance(error, EventLogUnavailable | AppendUnknown) else exit_code(error)
+    is_unsettled = isinstance(error, EventLogUnavailable | AppendUnknown | AppendConflict)
+    return UNSETTLED if is_unsettled else exit_code(error)
 
 
 _EPILOG: Final = f"""Example: conversations in, one of them out as evidence, and checked by somebody else

@@ -15,8 +15,14 @@ actor_option = click.option(
 
 
 def identify(actor: str | None) -> tuple[str, IdentitySource]:
-    """Return who is named, or whose account it is, and how that is known."""
+    """Return who is named, or whose account it is, and how that is known.
+
+    Raises:
+        click.BadParameter: Nobody is named.
+    """
     if actor is not None:
+        if not actor.strip():
+            raise click.BadParameter("expected who orders it, for the record", param_hint="--actor")
         return actor, "asserted"
     try:
         return getpass.getuser(), "cli"

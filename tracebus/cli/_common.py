@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from inspect import cleandoc
 from pathlib import Path
@@ -76,6 +76,23 @@ def check_is_there(path: str) -> None:
         )
 
 
+def check_can_ask(*, as_json: bool) -> None:
+    """Check that somebody is there to be asked before anything is erased.
+
+    Raises:
+        click.UsageError: Nobody is.
+    """
+    if as_json or sys.stdin is None or not sys.stdin.isatty():  # None: it was closed
+        raise click.UsageError(
+            "nobody can be asked here: look with --dry-run what would go, and then add --yes"
+        )
+
+
+def confirm_erasing() -> bool:
+    """Ask whether what was shown is to be erased."""
+    return click.confirm("Erase this? It cannot be undone")
+
+
 def which_tenant(log: SqliteEventLog, workflow_id: str, tenant: str | None, no_tenant: bool) -> str | None:
     """Return the tenant of the workflow that is meant.
 
@@ -94,12 +111,16 @@ def which_tenant(log: SqliteEventLog, workflow_id: str, tenant: str | None, no_t
             printable(f"the log has no workflow {workflow_id}{of}; tracebus workflows lists what it has")
         )
     if len(tenants) > 1:
-        choices = [f"--tenant {name}" for name in sorted(name for name in tenants if name is not None)]
-        choices += ["--no-tenant"] * (None in tenants)
-        several = f"several tenants have a workflow {workflow_id}; choose {' or '.join(choices)}"
+        several = f"several tenants have a workflow {workflow_id}; choose {tenant_choices(tenants)}"
         raise click.UsageError(printable(several))
     (found,) = tenants
     return found
+
+
+def tenant_choices(tenants: Collection[str | None]) -> str:
+    """Return the options that choose one of these tenants."""
+    choices = [f"--tenant {name}" for name in sorted(name for name in tenants if name is not None)]
+    return " or ".join(choices + ["--no-tenant"] * (None in tenants))
 
 
 def echo_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -117,6 +138,11 @@ def echo_json_array(values: Iterable[object]) -> None:
         click.echo(separator + json.dumps(value).replace("\x7f", "\\u007f"), nl=False)
         separator = ",\n"
     click.echo("[]" if separator == "[\n" else "\n]")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something, in words."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def seconds_of(timestamp: str) -> str:

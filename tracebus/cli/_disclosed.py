@@ -94,16 +94,24 @@ def rows_of(parts: Sequence[Part]) -> list[dict[str, Any]]:
     ]
 
 
-def warnings_of(asked: Asked, parts: Sequence[Part]) -> Iterator[str]:
-    """Yield which patterns match nothing here, and which members stay hidden in spite of ``show``."""
-    option = "" if asked.is_file else "--"
+def exposed_by(asked: Asked, parts: Sequence[Part]) -> Iterator[str]:
+    """Yield which patterns of ``withhold`` mean something that is shown, for it is not sensitive."""
     for pattern in asked.withhold:
         if in_the_clear := _in_the_clear(pattern, parts):
             yield (
-                f"{option}withhold {pattern.text} means members that are not sensitive, and are shown, in "
-                f"payloads of {', '.join(in_the_clear)}: withhold these payloads whole"
+                f"{_option(asked)}withhold {pattern.text} means members that are not sensitive, and are "
+                f"shown, in payloads of {', '.join(in_the_clear)}: withhold these payloads whole, or have "
+                "the members recorded as sensitive"
             )
-        elif not any(part.path or part.type not in KEPT for part in _taken(pattern, parts)):
+
+
+def warnings_of(asked: Asked, parts: Sequence[Part]) -> Iterator[str]:
+    """Yield the same, which patterns match nothing, and which members stay hidden in spite of ``show``."""
+    yield from exposed_by(asked, parts)
+    option = _option(asked)
+    for pattern in asked.withhold:
+        is_matched = any(part.path or part.type not in KEPT for part in _taken(pattern, parts))
+        if not is_matched and not _in_the_clear(pattern, parts):
             yield f"{option}withhold {pattern.text} matches nothing in this workflow, and withheld nothing"
     for_type = cache(asked.policy.for_type)
     for pattern in asked.show:
@@ -120,6 +128,10 @@ def warnings_of(asked: Asked, parts: Sequence[Part]) -> Iterator[str]:
                 f"{option}show {pattern.text}: {enclosed} of {len(meant)} members stay hidden, "
                 "for what they stand in is not shown"
             )
+
+
+def _option(asked: Asked) -> str:
+    return "" if asked.is_file else "--"
 
 
 def _meant(pattern: Pattern, parts: Sequence[Part]) -> list[Part]:

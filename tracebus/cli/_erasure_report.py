@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from evidence.command import align
 from evidence.printable import printable
-from tracebus.cli._common import seconds_of
+from tracebus.cli._common import counted, seconds_of
 from tracebus.erasure_plan import ErasurePlan, Export
 from tracebus.holds import Extent, WorkflowKey
 
@@ -26,10 +26,10 @@ def describe(plan: ErasurePlan, what: str) -> Iterator[str]:
     rows = [(name, *share) for name, share in plan.types.items()]
     yield from align(("type", "events", "sensitive members", "payloads"), rows)
     events, members, payloads = plan.total()
-    whole = f" and {_count(payloads, 'whole payload')}" if payloads else ""
+    whole = f" and {counted(payloads, 'whole payload')}" if payloads else ""
     yield (
-        f"{_count(members, 'sensitive member')}{whole} of {_count(events, 'event')} "
-        f"in {_count(len(plan.workflows), 'workflow')} {what}: "
+        f"{counted(members, 'sensitive member')}{whole} of {counted(events, 'event')} "
+        f"in {counted(len(plan.workflows), 'workflow')} {what}: "
         f"{some([str(Extent(workflow)).removeprefix('workflow ') for workflow in plan.workflows])}"
     )
     if plan.open_runs:
@@ -56,10 +56,6 @@ def _others(plan: ErasurePlan) -> Iterator[str]:
             f"not touched, for they were not started for this user: {some(plan.other_runs)}; they hold "
             "sensitive members, which --workflow erases"
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def some(names: Sequence[str], most: int = 5) -> str:

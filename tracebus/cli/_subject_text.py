@@ -125,7 +125,7 @@ def _print_event(event: AnyEvent) -> None:
     gone = "  payload erased" if event.payload_json is None else ""
     click.echo(f"  {click.style(time, dim=True)}  {event.type}{gone}")
     if event.payload_json is not None:
-        for line in json.dumps(event.opened(), ensure_ascii=False, indent=2).splitlines()[1:-1]:
+        for line in json.dumps(event.opened(), ensure_ascii=False, indent=2).split("\n")[1:-1]:
             click.echo(printable(f"      {line}"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
@@ -14,11 +13,14 @@ from evidence.printable import printable
 from tracebus.cli._actor import actor_option, identify
 from tracebus.cli._common import (
     PlainCommand,
+    check_can_ask,
     check_is_there,
+    confirm_erasing,
     json_option,
     log_option,
     no_tenant_option,
     reading,
+    tenant_choices,
     which_tenant,
     writing,
 )
@@ -94,24 +96,24 @@ def command(
 
     What a legal hold covers is not erased: `tracebus hold list`. The log's file is then written anew,
     which takes room for a second copy, and writers wait for it. If somebody reads meanwhile, or the disk is
-    full, the exit code is 3; `tracebus erase --finish` makes up for it.
+    full, the exit code is 3; then, and if it was interrupted, `tracebus erase --finish` makes up for it.
 
     Exit codes: 0 done, or nothing to erase; 1 a hold stands; 2 wrong usage, or no such workflow, user or
     event; 3 not now.
     """
     check_is_there(log_path)
     if finish:
-        if user or workflow or events:
+        if user or workflow or events or only or payloads or dry_run:
             raise click.UsageError("--finish stands by itself: it erases nothing more")
         return _finish(log_path, as_json)
+    if tenant is not None and no_tenant:
+        raise click.UsageError("--tenant and --no-tenant exclude each other")
     if events and (tenant is not None or no_tenant):
         raise click.UsageError("--tenant and --no-tenant go with --user and --workflow: an id is one event's")
     if not dry_run and (reason is None or legal_basis is None):
         raise click.UsageError("expected --reason and --legal-basis: the record of the erasure keeps them")
-    if not (dry_run or yes) and (as_json or not sys.stdin.isatty()):
-        raise click.UsageError(
-            "nobody can be asked here: look with --dry-run what would go, and then add --yes"
-        )
+    if not (dry_run or yes):
+        check_can_ask(as_json=as_json)
     who, source = identify(actor)
     opened: AbstractContextManager[SqliteEventLog] = reading(log_path) if dry_run else writing(log_path)
     with opened as log:
@@ -140,7 +142,7 @@ def command(
             return _print_plan(plan, as_json)
         if not (yes or plan.is_empty):
             _echo(describe(plan, "would be erased"))
-            if not click.confirm("Erase this? It cannot be undone"):
+            if not confirm_erasing():
                 click.echo("nothing was erased")
                 return OK
         report = erase(log, request)
@@ -170,10 +172,8 @@ def _tenant_of_user(
     runs = log.query(EventQuery(user_id=user, types=(RunStarted.type,)))
     tenants = {event.tenant_id for event in runs}
     if len(tenants) > 1:
-        choices = [f"--tenant {name}" for name in sorted(name for name in tenants if name is not None)]
-        choices += ["--no-tenant"] * (None in tenants)
         raise click.UsageError(
-            printable(f"several tenants have a user {user}; choose {' or '.join(choices)}")
+            printable(f"several tenants have a user {user}; choose {tenant_choices(tenants)}")
         )
     return tenants.pop() if tenants else ANY_TENANT
 

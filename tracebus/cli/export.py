@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import anyio
@@ -34,8 +34,8 @@ from tracebus.cli._common import (
     which_tenant,
     writing,
 )
-from tracebus.cli._disclosed import Part, parts_of, warnings_of
-from tracebus.cli._disclosing import Asked, asked_for
+from tracebus.cli._disclosed import exposed_by, parts_of, warnings_of
+from tracebus.cli._disclosing import asked_for
 from tracebus.cli._export_report import facts_of, print_preview, report_of
 from tracebus.cli._keyring import check_use, keyring_option
 from tracebus.errors import TracebusError
@@ -132,11 +132,13 @@ def command(
     bundle = anyio.run(_bundle, selected, signer, workflow, tenant, asked.policy, as_of_checkpoint)
     if output is None or dry_run:
         parts = parts_of(bundle, selected.events)
-        _warn(asked, parts)
+        _warn(warnings_of(asked, parts))
         print_preview(bundle, asked.policy, parts, as_json=as_json)
         return
-    if (asked.show or asked.withhold) and not asked.is_file:  # a policy's are for many workflows
-        _warn(asked, parts_of(bundle, selected.events))
+    if asked.show or asked.withhold:
+        parts = parts_of(bundle, selected.events)
+        # That a pattern matches nothing is no slip in a policy, which is for many workflows.
+        _warn(exposed_by(asked, parts) if asked.is_file else warnings_of(asked, parts))
     path = bundle_target(output)
     if not no_record:
         _record(log_path, exported(bundle, actor=identify(actor)[0], recipient=recipient, purpose=purpose))
@@ -205,7 +207,7 @@ def _signer(key: str | None, hmac_secret: str | None, keyring_path: str | None) 
     )
 
 
-def _warn(asked: Asked, parts: Sequence[Part]) -> None:
-    """Say which patterns did nothing here: a slip in one would let out what should stay."""
-    for warning in warnings_of(asked, parts):
+def _warn(warnings: Iterable[str]) -> None:
+    """Say what of the patterns did nothing here: a slip in one would let out what should stay."""
+    for warning in warnings:
         click.secho(printable(f"note: {warning}"), fg="yellow", err=True)

@@ -200,8 +200,10 @@ def _ids(events: Sequence[AnyEvent]) -> list[str]:
 
 def _covered(log: EventLog, holds: StandingHolds, hold: Hold) -> int:
     """Return how many workflows a hold covers now."""
-    keys = {WorkflowKey(run.workflow_id, run.tenant_id): run for run in log.runs()}
-    return sum(holds.covers(hold, run) for key, run in keys.items() if key.workflow_id != LOG_WORKFLOW)
+    extents = set(hold.extents)
+    workflows = {WorkflowKey(run.workflow_id, run.tenant_id) for run in log.runs()}
+    own = WorkflowKey(LOG_WORKFLOW, None)
+    return sum(not extents.isdisjoint(holds.extents_over(key)) for key in workflows - {own})
 
 
 def _extents(hold: Hold) -> str:

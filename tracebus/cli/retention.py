@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,10 @@ from evidence.printable import printable
 from tracebus.cli._actor import actor_option, identify
 from tracebus.cli._common import (
     PlainCommand,
+    check_can_ask,
     check_is_there,
+    confirm_erasing,
+    counted,
     json_option,
     log_option,
     progress_bar,
@@ -111,10 +113,8 @@ def apply(
     policy = read_policy(policy_path)
     if now is not None and not dry_run:
         raise click.UsageError("--now is for rehearsals: add --dry-run")
-    if not (dry_run or yes) and (as_json or not _can_ask()):
-        raise click.UsageError(
-            "nobody can be asked here: look with --dry-run what would go, and then add --yes"
-        )
+    if not (dry_run or yes):
+        check_can_ask(as_json=as_json)
     check_is_there(log_path)
     if dry_run:
         return _print(_rehearse(log_path, policy, now), as_json)
@@ -130,16 +130,12 @@ def apply(
     return _print(report, as_json)
 
 
-def _can_ask() -> bool:
-    return sys.stdin.isatty()
-
-
 def _confirmed(report: RetentionReport) -> bool:
     """Ask whether what is due is to be erased, if anything is."""
     if not report.erased.events:
         return True
     _echo(_describe(report))
-    return click.confirm("Erase this? It cannot be undone")
+    return confirm_erasing()
 
 
 def _rehearse(log_path: str, policy: RetentionPolicy, now: str | None) -> RetentionReport:
@@ -159,7 +155,7 @@ def _print(report: RetentionReport, as_json: bool) -> int:
     else:
         _echo(_describe(report))
         if report.erased.events and not report.is_rehearsal:
-            click.echo(f"recorded in {_number(report.records, 'event')} retention_applied")
+            click.echo(f"recorded in {counted(report.records, 'event')} retention_applied")
             _echo(describe_scrub(report.not_scrubbed))
             click.echo(COPIES)
     return OK if report.not_scrubbed is None else UNSETTLED
@@ -177,7 +173,7 @@ def _describe(report: RetentionReport) -> Iterator[str]:
     told = f"{_amount(report.erased)} {what}" if report.erased.events else "nothing is due"
     yield f"{told} by policy {report.policy.name}, as of {seconds_of(report.at)}"
     if report.open_runs:
-        yield f"{_number(report.open_runs, 'run')} passed over, for time counts from a run's end"
+        yield f"{counted(report.open_runs, 'run')} passed over, for time counts from a run's end"
     for hold_id, tally in report.held.items():
         yield f"{_amount(tally)} due and not erased: hold {hold_id} stands"
 
@@ -187,13 +183,9 @@ def _cells(tally: Tally) -> tuple[int, int, int]:
 
 
 def _amount(tally: Tally) -> str:
-    parts = [_number(tally.members, "sensitive member")] if tally.members or not tally.payloads else []
-    parts += [_number(tally.payloads, "whole payload")] if tally.payloads else []
-    return f"{' and '.join(parts)} of {_number(tally.events, 'event')}"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
+    parts = [counted(tally.members, "sensitive member")] if tally.members or not tally.payloads else []
+    parts += [counted(tally.payloads, "whole payload")] if tally.payloads else []
+    return f"{' and '.join(parts)} of {counted(tally.events, 'event')}"
 
 
 def _to_json(report: RetentionReport) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,11 +14,13 @@ from evidence.command import to_json
 from evidence.printable import printable
 from tracebus.cli._common import (
     PlainCommand,
+    counted,
     json_option,
     log_option,
     no_tenant_option,
     progress_bar,
     reading,
+    tenant_choices,
     tenant_option,
 )
 from tracebus.cli._retention_policy import policy_option, read_policy
@@ -92,8 +95,9 @@ def command(
         _check(view)
         if path is not None:
             with whole_file(path, _OWNER_ONLY) as file:
-                counted = _write(view, lambda text: file.write(text.encode()))
-            _report_file(path, view, counted, as_json)
+                written = _write(view, lambda text: file.write(text.encode()))
+                _check_replaceable(path)  # it may have come meanwhile
+            _report_file(path, view, written, as_json)
         elif as_json:
             _write(view, lambda text: click.echo(text, nl=False))
         else:
@@ -114,12 +118,10 @@ def _check(view: SubjectView) -> None:
         )
     tenants = {workflow.tenant_id for workflow in view.workflows}
     if len(tenants) > 1:
-        choices = [f"--tenant {name}" for name in sorted(name for name in tenants if name is not None)]
-        choices += ["--no-tenant"] * (None in tenants)
         raise click.UsageError(
             printable(
                 f"several tenants have runs for {view.user_id}, which may be as many persons; "
-                f"choose {' or '.join(choices)}"
+                f"choose {tenant_choices(tenants)}"
             )
         )
 
@@ -130,14 +132,18 @@ def _tenant_name(tenant_id: object) -> str:
 
 def _target(output: str) -> Path:
     """Return the file that the document goes to; refuse what may not be replaced."""
-    path = Path(output).resolve()
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.stat().st_mode) or not is_document(path):
-            reason = f"{output} is there, and is no such document: it is not replaced; name another file"
-            raise click.BadParameter(reason, param_hint="--output")
+    path = Path(os.path.realpath(output))
+    _check_replaceable(path)
     if not path.parent.is_dir():
         raise click.BadParameter(f"there is no folder {path.parent}", param_hint="--output")
     return path
+
+
+def _check_replaceable(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode) or not is_document(path):
+            reason = f"{path} is there, and is no such document: it is not replaced; name another file"
+            raise click.BadParameter(reason, param_hint="--output")
 
 
 def _write(view: SubjectView, write: Callable[[str], object]) -> Counted:
@@ -156,16 +162,12 @@ def _searching(view: SubjectView) -> Iterator[Callable[[int], object]]:
         yield lambda position: show(position, max(position, total))
 
 
-def _report_file(path: Path, view: SubjectView, counted: Counted, as_json: bool) -> None:
+def _report_file(path: Path, view: SubjectView, written: Counted, as_json: bool) -> None:
     if as_json:
-        facts = count_to_json(counted.held) | {"mentions": counted.mentions}
+        facts = count_to_json(written.held) | {"mentions": written.mentions}
         click.echo(to_json({"file": str(path), "workflows": len(view.workflows)} | facts))
         return
-    parts = [_number(len(view.workflows), "workflow"), _number(counted.held.events, "event")]
-    parts += [f"{_number(counted.mentions, 'mention')} in other runs"] if view.mentions else []
+    parts = [counted(len(view.workflows), "workflow"), counted(written.held.events, "event")]
+    parts += [f"{counted(written.mentions, 'mention')} in other runs"] if view.mentions else []
     click.echo(printable(f"{path.name}: {', '.join(parts)}; readable by you alone"))
     click.echo("It may hold data of other people, too: look through it before you hand it over.")
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"

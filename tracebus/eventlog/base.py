@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import anyio.to_thread
 
+from evidence import expectation
 from evidence.chain import RunHead
 from evidence.digest import ALGORITHMS
 from evidence.header import is_origin
@@ -30,7 +31,7 @@ from tracebus.transparency.store import TreeStore
 
 AnyEvent = TraceEvent[EventPayload | UntypedPayload]
 
-ANY_TENANT: Final = object()
+ANY_TENANT: Final = expectation.ANY_TENANT
 """In a query: workflows of every tenant, and of none."""
 
 

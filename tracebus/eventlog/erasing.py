@@ -9,7 +9,7 @@ from evidence import canonical
 from evidence.chain import FIRST_TYPE
 from evidence.disclosure import SD, Disclosure, open_payload, parse_disclosure, referenced
 from evidence.projection import ERASING
-from evidence.scope import is_target, targets_of
+from evidence.scope import Targets, is_target, targets_of
 from tracebus.errors import AppendConflict, UnknownEvent
 from tracebus.eventlog.base import AnyEvent, Draft, Erasure
 
@@ -29,11 +29,13 @@ class Records:
     def __init__(self, erasure: Erasure) -> None:
         if not erasure.targets or not all(digests is None or digests for digests in erasure.targets.values()):
             raise ValueError("targets: expected something to erase, of each event that is named")
-        self._named: dict[_Workflow, list[dict[str, set[str] | None]]] = {}
+        self._named: dict[_Workflow, Targets] = {}
         for draft in (draft for group in erasure.records for draft in group):
             if draft.committed.type in ERASING:
-                named = targets_of(_opened(draft))
-                self._named.setdefault((draft.workflow_id, draft.tenant_id), []).append(named)
+                named = self._named.setdefault((draft.workflow_id, draft.tenant_id), {})
+                for event_id, digests in targets_of(_opened(draft)).items():
+                    known = named.setdefault(event_id, set())
+                    named[event_id] = None if known is None or digests is None else known | digests
         if not self._named:
             raise ValueError(
                 f"records: expected events of the types {', '.join(sorted(ERASING))}, found none"
@@ -45,14 +47,12 @@ class Records:
         Raises:
             ValueError: They do not.
         """
-        records = self._named.get((event.workflow_id, event.tenant_id), [])
-        wanted = [None] if digests is None else [[digest] for digest in digests]
-        for what in wanted:
-            if not any(is_target(named, event.id, what) for named in records):
-                shown = "its payload" if what is None else what[0]
-                raise ValueError(
-                    f"event {event.id}: no record in workflow {event.workflow_id} names {shown} as erased"
-                )
+        named = self._named.get((event.workflow_id, event.tenant_id), {})
+        if not is_target(named, event.id, digests):
+            shown = "its payload" if digests is None else min(digests - (named.get(event.id) or set()))
+            raise ValueError(
+                f"event {event.id}: no record in workflow {event.workflow_id} names {shown} as erased"
+            )
 
 
 def _opened(draft: Draft) -> Mapping[str, object]:

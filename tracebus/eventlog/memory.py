@@ -108,11 +108,9 @@ class MemoryEventLog(EventLog):
             if batch.stored:
                 left = self._without(erasure, records)
                 self._take_over(batch)
-                for event, takes_user_entry in left:
+                for event, _ in left:
                     self._replace(event)
-                    if takes_user_entry:
-                        for runs in self._users.values():
-                            runs.discard(event.run_id)
+                self._forget_users({event.run_id for event, takes_user_entry in left if takes_user_entry})
         return events
 
     def _without(self, erasure: Erasure, records: Records) -> list[tuple[AnyEvent, bool]]:
@@ -139,6 +137,11 @@ class MemoryEventLog(EventLog):
         self._runs[event.run_id][event.seq or 0] = event
         if event.key is not None:
             self._keys[event.run_id, event.key] = event
+
+    def _forget_users(self, run_ids: set[str]) -> None:
+        if run_ids:
+            kept = {user_id: runs - run_ids for user_id, runs in self._users.items()}
+            self._users = {user_id: runs for user_id, runs in kept.items() if runs}
 
     def scrub(self) -> None:
         """Do nothing: what was erased is in no file, and the log has let go of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
@@ -75,9 +76,9 @@ def where(query: EventQuery) -> tuple[str, list[Any]]:
         conditions.append("e.tenant_id IS ?")
         values.append(query.tenant_id)
     for column, chosen in (("type", query.types), ("id", query.ids)):
-        if chosen:
-            conditions.append(f"e.{column} IN ({', '.join('?' * len(chosen))})")
-            values += chosen
+        if chosen:  # as one value, for SQLite takes only so many
+            conditions.append(f"e.{column} IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(chosen))
     if query.user_id is not None:
         conditions.append("e.run_id IN (SELECT u.run_id FROM users u WHERE u.user_id = ?)")
         values.append(query.user_id)
