@@ -51,13 +51,20 @@ from tracebus.eventlog.erasing import Records, stored_events
 from tracebus.eventlog.sealing import Sealer
 from tracebus.eventlog.sqlite_errors import translated
 from tracebus.eventlog.sqlite_file import SqliteFile
-from tracebus.eventlog.sqlite_rows import SELECT, event_of, last_position, where
+from tracebus.eventlog.sqlite_rows import (
+    SELECT,
+    event_of,
+    is_selective,
+    last_position,
+    paged,
+    selected,
+    where,
+)
 from tracebus.eventlog.sqlite_writing import Writer, read_head
 from tracebus.ids import NewId
 
 _logger = logging.getLogger("tracebus.eventlog")
 
-_PAGE: Final = 500
 _PAUSE_SECONDS: Final = 0.05
 _PATIENCE_SECONDS: Final = 1.0  # of an opening that finds something to scrub
 
@@ -189,19 +196,10 @@ class SqliteEventLog(SqliteFile, EventLog):
             return last_position(connection)
 
     def query(self, query: EventQuery) -> Iterator[AnyEvent]:
-        conditions, values = where(query)
-        after, found = query.after, 0
         with self._reading() as connection:
-            while query.limit is None or found < query.limit:
-                page = _PAGE if query.limit is None else min(_PAGE, query.limit - found)
-                rows = connection.execute(
-                    f"{SELECT} WHERE e.position > ?{conditions} ORDER BY e.position LIMIT ?",
-                    (after, *values, page),
-                ).fetchall()
-                yield from (event_of(row, self._origin) for row in rows)
-                if len(rows) < page:
-                    return
-                after, found = rows[-1][0], found + len(rows)
+            read = selected if is_selective(query) else paged
+            for row in read(connection, query):
+                yield event_of(row, self._origin)
 
     def runs(
         self, *, workflow_id: str | None = None, tenant_id: str | object | None = ANY_TENANT
