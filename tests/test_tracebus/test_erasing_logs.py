@@ -345,6 +345,8 @@ if sys.argv[2] == "to files":
 log = SqliteEventLog(sys.argv[1])
 for query in (EventQuery(workflow_id="w1"), EventQuery(workflow_id="w1", tenant_id=None)):
     assert sum(1 for _ in log.query(query)) > 10
+with log._reading() as connection:  # a sort that no query of ours asks for, of all that is there
+    connection.execute("SELECT payload FROM payloads ORDER BY payload DESC").fetchall()
 if sys.argv[2] == "scrub":
     log.scrub()
 """

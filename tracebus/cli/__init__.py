@@ -37,7 +37,7 @@ _COMMANDS: Final = {
     "workflows": "list the workflows of a log",
     "runs": "list the runs of a log",
     "abandon": "close runs that a dead process left open",
-    "show": "show a workflow as a timeline to read",
+    "show": "show a workflow of a log or a bundle as a timeline, or which members are sensitive",
     "export": "export one workflow as a signed bundle",
     "redact": "pass a bundle on without some of what it shows",
     "verify": "verify a bundle with a public key",

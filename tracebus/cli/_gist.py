@@ -7,11 +7,12 @@ is: control characters, escapes and bidi overrides are shown as ``\x1b``, ``\u20
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from evidence.printable import printable
-from tracebus.eventlog import AnyEvent
+from evidence.scope import targets_of
 from tracebus.free_form import read_free_form
 
 MAX_TEXT: Final = 80
@@ -43,32 +44,54 @@ _LEADING: Final = {
     "security_event": ("kind", "status"),
     "error": ("kind", "message"),
     "recording_gap": ("reason",),
+    "data_erased": ("actor",),
+    "retention_applied": ("policy", "rule"),
+    "legal_hold_changed": ("change", "holdId", "actor"),
 }
 # What a line has no room for: digests, and what belongs to the run as a whole.
 _LEFT_OUT: Final = frozenset(
     {"callId", "requestId", "recorder", "framework", "clock", "coverage", "capture", "index"}
 )
+# Of these objects one member says enough.
+_TOLD_BY_MEMBER: Final = {"source": "name", "previous": "runId"}
+
+_shorten_digests = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b").sub
 
 
-def gist(event: AnyEvent) -> tuple[str, str]:
+def gist(event_type: str, members: Mapping[str, Any]) -> tuple[str, str]:
     """Return what an event is told by, and its other members, both fit for a terminal.
 
-    Raises:
-        EvidenceError: Its disclosures are not those of its payload.
+    Args:
+        event_type: The event's type.
+        members: What its payload says, by wire names.
     """
-    if event.payload_json is None:
-        return "", "payload erased"
-    members = {name: read_free_form(value) for name, value in event.opened().items()}
-    leading = [name for name in _LEADING.get(event.type, ()) if name in members]
-    told_by = " ".join(_shorten(members.pop(name)) for name in leading)
-    return told_by, "  ".join(_others(members))
+    rest = {name: read_free_form(value) for name, value in members.items()}
+    leading = [name for name in _LEADING.get(event_type, ()) if name in rest]
+    told_by = " ".join(_shorten(rest.pop(name)) for name in leading)
+    return told_by, "  ".join(_others(rest))
 
 
 def _others(members: Mapping[str, Any]) -> Iterator[str]:
     for name, value in members.items():
         if name not in _LEFT_OUT and not name.lower().endswith("digest"):
-            is_source = name == "source" and isinstance(value, dict)
-            yield f"{_shorten(name)}: {_shorten(value.get('name') if is_source else value)}"
+            yield f"{_shorten(name)}: {_shorten(_told(name, value))}"
+
+
+def _told(name: str, value: Any) -> Any:
+    """Return what a member is told by: itself, or what a line has room for."""
+    if name == "targets":
+        return _count(value)
+    is_told_by_one = name in _TOLD_BY_MEMBER and isinstance(value, dict)
+    return value.get(_TOLD_BY_MEMBER[name]) if is_told_by_one else value
+
+
+def _count(targets: Any) -> str:
+    """Return how much an erasing event names: members and whole payloads."""
+    named = targets_of({"targets": targets}).values()
+    payloads = sum(digests is None for digests in named)
+    members = sum(len(digests) for digests in named if digests is not None)
+    counts = ((members, "member"), (payloads, "payload"))
+    return ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts if count)
 
 
 def _shorten(value: Any) -> str:
@@ -76,5 +99,6 @@ def _shorten(value: Any) -> str:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     except RecursionError:
         return "nested too deep to show"
-    text = " ".join(text[: MAX_TEXT * 4].split()) if "\n" in text[:MAX_TEXT] else text
+    text = _shorten_digests(r"\1…", text[: MAX_TEXT * 4])
+    text = " ".join(text.split()) if "\n" in text[:MAX_TEXT] else text
     return printable(text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…")
