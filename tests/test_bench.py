@@ -9,6 +9,8 @@ import pytest
 
 ROWS = [
     "canonicalise 450 bytes",
+    "commit, for each sensitive member",
+    "its size, beside the payload's",
     "publish, one after another",
     "publish, 4 at once",
     "publish_many",
