@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from evidence import canonical, projection
 from evidence.bundle import (
@@ -121,19 +121,22 @@ class EvidenceBundler:
         return EvidenceBundle.from_json(tree)
 
 
+_SIGN: Final = "tracebus log checkpoint --key NAME.key"
+
+
 def _as_of_checkpoint(
     events: Sequence[WorkflowEvent], proof: WorkflowProof | None
 ) -> Sequence[WorkflowEvent]:
     """Return the events that a checkpoint has, if the others can be left out."""
     if proof is None:
-        raise Incomplete("checkpoint", "the log has none that shows this workflow: sign one first")
+        raise Incomplete("checkpoint", f"the log has none that shows this workflow: sign one first, {_SIGN}")
     kept = [event for event in events if proof.has(event.header)]
     if not kept:
         raise LogDamaged("checkpoint", "the log has none of the events of this workflow that its tree has")
     for event in events:
         if event.header.get("type") in ERASING and not proof.has(event.header):
             # What it erased would be shown, or be missing without a reason.
-            raise Incomplete("checkpoint", "an erasure came after it: sign another one first")
+            raise Incomplete("checkpoint", f"an erasure came after it: sign another one first, {_SIGN}")
     return kept
 
 

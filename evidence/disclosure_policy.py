@@ -17,13 +17,13 @@ which a bundle names by its digest, a policy is read by `evidence.disclosure_pol
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from evidence.bundle import is_text
 from evidence.digest import is_digest
-from evidence.disclosure import Disclosure, locate, referenced
+from evidence.disclosure import RESERVED, Disclosure, locate, referenced
 from evidence.pattern import ANY_DEPTH, Paths, Pattern, Step, matches_payload, parse_patterns
 from evidence.projection import KEPT, PLAIN
 
@@ -124,7 +124,16 @@ class TypeDisclosure:
     a holder may remove them.
     """
 
-    __slots__ = ("_reason", "_shown", "_shows_all", "_withheld", "is_redactable", "withheld")
+    __slots__ = (
+        "_named",
+        "_plain",
+        "_reason",
+        "_shown",
+        "_shows_all",
+        "_withheld",
+        "is_redactable",
+        "withheld",
+    )
 
     def __init__(self, policy: DisclosurePolicy, event_type: str) -> None:
         self._reason = policy.reason or ""
@@ -132,6 +141,10 @@ class TypeDisclosure:
         paths = [(Paths.of(listed.parsed, event_type), listed.reason) for listed in policy.withhold]
         self._withheld = [(asked, reason) for asked, reason in paths if asked]
         self._shows_all = policy.may_show_all and not self._withheld
+        patterns = [pattern for listed in policy.withhold for pattern in listed.parsed]
+        # As in `Paths.reach`, a last step of * names nothing that stands in the clear.
+        self._named = Paths.of((p for p in patterns if p.steps and p.steps[-1] != "*"), event_type)
+        self._plain = PLAIN.get(event_type, frozenset())
         is_kept = event_type in KEPT
         self.withheld = None if is_kept else self._why_withheld(policy, event_type)
         self.is_redactable = not is_kept and matches_payload(policy.removable, event_type)
@@ -153,6 +166,15 @@ class TypeDisclosure:
                 return reason
         return None if self._shown.match(path) else self._reason
 
+    def exposed(self, payload: Mapping[str, Any]) -> Iterator[tuple[Step, ...]]:
+        """Yield where a committed payload has in the clear what `withhold` means, or a text that may hold it.
+
+        It is not sensitive, and so cannot be withheld by itself. What must be in the clear is passed over.
+        """
+        if self._named:
+            clear = {name: value for name, value in payload.items() if name not in self._plain}
+            yield from _exposed(self._named, clear, ())
+
     def select(
         self, payload: object, disclosures: Sequence[Disclosure]
     ) -> tuple[Sequence[Disclosure], dict[str, str]]:
@@ -163,6 +185,21 @@ class TypeDisclosure:
         found = ((at.disclosure.digest, self.why_withheld(at.path, at.disclosure.value)) for at in located)
         reasons = {digest: reason for digest, reason in found if reason is not None}
         return referenced(payload, [item for item in disclosures if item.digest not in reasons]), reasons
+
+
+def _exposed(paths: Paths, value: object, at: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
+    for step, item in _in_the_clear(value):
+        if paths.reach([item] if step is None else {step: item}):
+            is_meant, below = paths.below(step)
+            deeper = [] if is_meant else list(_exposed(below, item, (*at, step)))
+            yield from deeper or [(*at, step)]
+
+
+def _in_the_clear(value: object) -> Iterator[tuple[Step, object]]:
+    if isinstance(value, dict):
+        yield from ((name, item) for name, item in value.items() if name not in RESERVED)
+    elif isinstance(value, list):
+        yield from ((None, item) for item in value)
 
 
 def _check_reason(reason: str | None) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 from evidence.bundle import is_text
@@ -95,7 +96,7 @@ def _placed(place: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise MalformedInput(place, str(error)) from None
+        raise MalformedInput(place, str(error).removeprefix(f"{place[1:]}: ")) from None
 
 
 class _Form(NamedTuple):
@@ -134,7 +135,9 @@ _WITHHOLDING_FORM: Final = {
 def _check_table(place: str, table: Mapping[str, Any], forms: Mapping[str, _Form]) -> None:
     for name in table:
         if name not in forms:
-            raise MalformedInput(f"{place}/{name:.80}", f"expected one of {', '.join(forms)}")
+            close = get_close_matches(name, forms, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise MalformedInput(f"{place}/{name:.80}", f"expected one of {', '.join(forms)}{hint}")
     for name, form in forms.items():
         if name not in table and form.is_required:
             raise MalformedInput(f"{place}/{name}", f"expected {form.expected}, found none")

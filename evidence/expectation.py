@@ -62,8 +62,8 @@ class Expectation:
     head: str | None = None
     disclosure_policy: DisclosurePolicy | None = None
 
-    def check(self, bundle: EvidenceBundle) -> None:
-        """Compare with a bundle that was verified.
+    def check(self, bundle: EvidenceBundle) -> list[str]:
+        """Compare with a bundle that was verified; return what fails nothing, and a reader should know.
 
         Raises:
             Unexpected: It is of something else, or shows more than the disclosure policy lets it.
@@ -78,18 +78,21 @@ class Expectation:
         if self.tenant is not ANY_TENANT and self.tenant != bundle.tenant_id:
             reason = f"expected {self.tenant or 'none'}, found {bundle.tenant_id or 'none'}"
             raise Unexpected("tenant", reason)
-        if self.disclosure_policy is not None:
-            _check_disclosed(self.disclosure_policy, bundle)
+        return [] if self.disclosure_policy is None else _check_disclosed(self.disclosure_policy, bundle)
 
 
-def _check_disclosed(policy: DisclosurePolicy, bundle: EvidenceBundle) -> None:
-    """Check that a bundle names a policy, where that has a digest, and shows nothing that it withholds."""
+def _check_disclosed(policy: DisclosurePolicy, bundle: EvidenceBundle) -> list[str]:
+    """Check that a bundle names a policy, where that has a digest, and shows nothing that it withholds.
+
+    Return where it shows what the policy means to withhold and could not, once for each type and path.
+    """
     tree = bundle._tree
     named = tree["scope"].get("disclosurePolicy")
     if policy.digest not in (None, named):
         reason = f"expected {policy.digest}, found {named or 'none'}: another file, or changed since"
         raise Unexpected("disclosure policy", reason)
     for_type = cache(policy.for_type)
+    exposed: dict[tuple[str, str], str] = {}
     for event in tree["events"]:
         if "payload" not in event:
             continue
@@ -100,3 +103,10 @@ def _check_disclosed(policy: DisclosurePolicy, bundle: EvidenceBundle) -> None:
         for path, item in locate(event["payload"], shown):
             if of_type.why_withheld(path, item.value) is not None:
                 raise Unexpected(place, f"shows {format_path(path)}, which the disclosure policy withholds")
+        for path in of_type.exposed(event["payload"]):
+            exposed.setdefault((event["type"], format_path(path)), place)
+    return [
+        f"{event_type} shows {path} in the clear, which the disclosure policy would withhold if it were "
+        f"sensitive: {place}"
+        for (event_type, path), place in exposed.items()
+    ]

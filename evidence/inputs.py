@@ -16,6 +16,7 @@ from evidence.disclosure_policy_file import parse_disclosure_policy
 from evidence.errors import KeyRefused, MalformedInput
 from evidence.keys import SharedSecret, VerifyingKey
 from evidence.note import NoteKey
+from evidence.policy_kinds import mistaken
 from evidence.trust import TrustPolicy
 from evidence.trust_file import MAX_BYTES as MAX_POLICY_BYTES
 from evidence.trust_file import parse_policy
@@ -44,8 +45,11 @@ def read_limited(path: str, most: int) -> bytes:
     return data
 
 
-def read_parsed(path: str, parse: Callable[[bytes], T], most: int) -> T:
+def read_parsed(path: str, parse: Callable[[bytes], T], most: int, expected: str | None = None) -> T:
     """Read a file of at most so many bytes, and parse it; what is malformed in it is said to be in this file.
+
+    `expected` is the kind of policy that it should be, such as ``disclosure policy``: where it is another
+    kind, that is said, and not what a parser makes of it.
 
     Raises:
         MalformedInput: It cannot be parsed, or is too large.
@@ -55,6 +59,8 @@ def read_parsed(path: str, parse: Callable[[bytes], T], most: int) -> T:
     try:
         return parse(data)
     except MalformedInput as error:
+        if expected is not None and (reason := mistaken(data, expected)) is not None:
+            raise MalformedInput(path, reason) from None
         raise MalformedInput(f"{path}: {error.place}", error.reason) from None
 
 
@@ -65,7 +71,7 @@ def read_policy(path: str) -> TrustPolicy:
         MalformedInput: It is none.
         OSError: It cannot be read.
     """
-    return read_parsed(path, parse_policy, MAX_POLICY_BYTES)
+    return read_parsed(path, parse_policy, MAX_POLICY_BYTES, "trust policy")
 
 
 def read_disclosure_policy(path: str) -> DisclosurePolicy:
@@ -75,7 +81,7 @@ def read_disclosure_policy(path: str) -> DisclosurePolicy:
         MalformedInput: It is none.
         OSError: It cannot be read.
     """
-    return read_parsed(path, parse_disclosure_policy, MAX_DISCLOSURE_POLICY_BYTES)
+    return read_parsed(path, parse_disclosure_policy, MAX_DISCLOSURE_POLICY_BYTES, "disclosure policy")
 
 
 def read_log_key(given: str, origin: str) -> NoteKey:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from evidence.bundle import EvidenceBundle, decode_signature, signed_bytes, without_payload
-from evidence.disclosure import Located, locate, parse_disclosure, referenced
+from evidence.disclosure import Located, digest_of, locate, open_payload, parse_disclosure, referenced
 from evidence.errors import MalformedInput, RedactionRefused
 from evidence.header import is_ulid
 from evidence.keys import SharedSecret, VerifyingKey
@@ -32,9 +32,9 @@ Standing = Literal["redactable", "kept", "withheld", "erased", "removed"]
 class Redacted:
     """A bundle after its redaction, and what was removed from it.
 
-    `members` counts disclosures, also those of the removed `payloads`, and those below another that was
-    removed, of which a report cannot tell. `proofs` are kinds. `unmatched` are the patterns and kinds that
-    meant nothing which the bundle shows: nothing was removed for them.
+    `payloads` and `members` count what a verifier will count as removed: what went with a payload, or with
+    a member that it stood in, nobody sees any more. `proofs` are kinds. `unmatched` are the patterns and
+    kinds that meant nothing which the bundle shows: nothing was removed for them.
     """
 
     bundle: EvidenceBundle
@@ -140,7 +140,8 @@ class _Redaction:
         self._proofs = _several(proofs)
         for pattern in self._members:
             if pattern.steps is None:
-                raise ValueError(f"members: expected type:member, found {pattern.text!r:.80}")
+                hint = f"try '*:{pattern.text:.80}'"
+                raise ValueError(f"members: expected type:member, found {pattern.text!r:.80}; {hint}")
         for pattern in self._payloads:
             if pattern.steps is not None:
                 raise ValueError(f"payloads: expected a type or an event id, found {pattern.text!r:.80}")
@@ -157,6 +158,7 @@ class _Redaction:
         }
         proofs = self._tree["proofs"]
         removed_proofs = tuple(kind for kind in proofs if kind in self._proofs)
+        staying = [event for event in self._tree["events"] if event["id"] not in gone]
         tree = self._tree | {
             "events": [
                 without_payload(event) if event["id"] in gone else event for event in self._tree["events"]
@@ -169,7 +171,7 @@ class _Redaction:
         return Redacted(
             EvidenceBundle.from_json(tree),
             payloads=len(gone),
-            members=sum(map(len, shown.values())) - sum(map(len, kept.values())),
+            members=sum(self._removed(event, kept.get(event["id"], [])) for event in staying),
             proofs=removed_proofs,
             unmatched=tuple(dict.fromkeys(text for text in asked if text not in self._matched)),
         )
@@ -182,7 +184,7 @@ class _Redaction:
                 yield event["id"]
             elif _is_outright(pattern):
                 raise RedactionRefused(
-                    f"event {event['seq']} of run {event['runId']}",
+                    _place(event),
                     f"the signer lets no holder remove the payload of {event['type']} {event['id']}",
                 )
 
@@ -200,6 +202,14 @@ class _Redaction:
         """Check that a type that is named outright is one of the bundle's: it may be a slip."""
         if _is_outright(pattern) and pattern.type not in self._types:
             raise RedactionRefused(pattern.text, "the bundle has no event of this type")
+
+    def _removed(self, event: Mapping[str, Any], kept: list[str]) -> int:
+        """Return how many members of an event a verifier misses for what does not stay."""
+        removed = set(self._tree["disclosures"].get(event["id"], ())).difference(kept)
+        if not removed:
+            return 0
+        hidden = open_payload(event["payload"], kept, _place(event)).hidden
+        return len(hidden & set(map(digest_of, removed)))
 
     def _kept_disclosures(self) -> Iterator[tuple[str, list[str]]]:
         for pattern in self._members:
@@ -238,9 +248,12 @@ def _several(kinds: Iterable[str]) -> tuple[str, ...]:
 
 def _located(event: Mapping[str, Any], tree: Mapping[str, Any]) -> list[Located]:
     """Return the disclosures of an event that the bundle shows, and where they stand."""
-    place = f"event {event['seq']} of run {event['runId']}"
     texts = tree["disclosures"].get(event["id"], [])
-    return locate(event.get("payload"), [parse_disclosure(text, place) for text in texts])
+    return locate(event.get("payload"), [parse_disclosure(text, _place(event)) for text in texts])
+
+
+def _place(event: Mapping[str, Any]) -> str:
+    return f"event {event['seq']} of run {event['runId']}"
 
 
 def _standing(event: Mapping[str, Any], scope: Mapping[str, Any]) -> Standing:

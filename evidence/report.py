@@ -114,7 +114,8 @@ class VerificationReport:
     `completeness` says on whose word the workflow is whole. Where a checkpoint that is enough for the
     policy shows it, `checkpoint` has its origin, size and root, the log's key, and who cosigned it when;
     else it is None. `notes` are what a reader should know and that fails nothing: clocks that stepped back,
-    an HMAC, proofs that were removed or are of an unknown kind, what a policy asks for and is not shown.
+    an HMAC, proofs that were removed or are of an unknown kind, what a policy asks for and is not shown, what
+    stands in the clear though the disclosure policy means to withhold it.
     `events` are read from the very bytes that were verified.
     """
 

@@ -130,7 +130,7 @@ def _verify(
     bundle = EvidenceBundle.from_json(bundle)  # steps 1 and 2
     verification = _Verification(bundle, key or trust.key_of(bundle), trust)
     missing = verification.run()
-    expected.check(bundle)
+    verification.notes += expected.check(bundle)
     verification.policy_checked = expected.disclosure_policy is not None
     if missing is not None:
         return _settle(verification.report("unverifiable"), Unverifiable("bundle", missing), accept)

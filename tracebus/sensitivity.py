@@ -23,6 +23,7 @@ from tracebus.events.upkeep import (
     RetentionApplied,
     VerificationPerformed,
 )
+from tracebus.patterns import check_types
 from tracebus.payload import EventPart, EventPayload
 
 _POLICY: Final = frozenset({"policy", "rule"})
@@ -69,7 +70,8 @@ class Sensitivity:
 
     Raises:
         TypeError: One text was given in place of several.
-        ValueError: A text is no pattern, means whole payloads, or names what is never sensitive.
+        ValueError: A text is no pattern, names a type that there is not, means whole payloads, or names
+            what is never sensitive.
     """
 
     def __init__(self, sensitive: Iterable[str] = (), plain: Iterable[str] = ()) -> None:
@@ -80,6 +82,7 @@ class Sensitivity:
                 raise ValueError(
                     f"pattern {pattern.text!r:.80}: means whole payloads, expected members, as in {_EXAMPLE}"
                 )
+        check_types((*self.sensitive, *self.plain))
         for pattern in self.sensitive:
             _check(pattern)
         self._known: dict[_Asked, Place] = {}

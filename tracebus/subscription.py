@@ -12,6 +12,7 @@ from evidence.disclosure import locate, parse_disclosure, referenced
 from evidence.errors import EvidenceError
 from evidence.pattern import Paths, Pattern, parse_patterns
 from tracebus.eventlog.base import AnyEvent
+from tracebus.patterns import check_types
 from tracebus.sink import Sink
 
 Overflow = Literal["catch_up", "block", "error", "drop_oldest", "drop_newest"]
@@ -50,7 +51,8 @@ class Subscription:
 
     Raises:
         TypeError: `disclose` is one text in place of several.
-        ValueError: An argument is out of its range, or a pattern names no member.
+        ValueError: An argument is out of its range, a pattern names no member, or names a type that there is
+            not.
     """
 
     sink: Sink
@@ -72,6 +74,7 @@ class Subscription:
         for pattern in patterns:
             if pattern.steps is None:
                 raise ValueError(f"disclose: expected type:member, found {pattern.text!r:.80}")
+        check_types(patterns)
         object.__setattr__(self, "disclose", tuple(pattern.text for pattern in patterns))
         object.__setattr__(self, "_patterns", patterns)
 

@@ -38,7 +38,12 @@ class Ed25519Signer:
             KeyRefused: The file cannot be read, or holds no Ed25519 private key.
         """
         try:
-            return cls(Path(path).read_text("ascii"))
+            text = Path(path).read_text("ascii")
+            if "PUBLIC KEY" in text:
+                raise KeyRefused("a public key, expected a private one: give the .key file beside it")
+            return cls(text)
+        except FileNotFoundError as error:
+            raise KeyRefused(f"{path}: {error.strerror}; tracebus keygen makes a key") from None
         except OSError as error:
             raise KeyRefused(f"{path}: {error.strerror}") from None
         except (UnicodeError, KeyRefused) as error:

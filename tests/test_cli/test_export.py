@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -100,15 +101,73 @@ def test_a_slip_in_a_pattern_is_refused(
 
 
 @pytest.mark.parametrize(
-    "pattern", ["tool_executed:result/iban", "tool_executed:**/iban", "acme.x:y", "*:/x/y"]
+    ("pattern", "code"),
+    [
+        *(("tool_executed:result/iban", 2), ("tool_executed:**/iban", 2), ("acme.x:y", 2), ("acme.x", 2)),
+        *(("*:/x/y", 0), ("tool_executed:result/iban*", 0), ("acme.*", 0)),
+    ],
 )
-def test_a_pattern_may_lead_below_a_member(
-    cli: Cli, log: Path, key: Path, tmp_path: Path, pattern: str
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_what_matches_nothing(
+    cli: Cli, log: Path, key: Path, tmp_path: Path, pattern: str, code: int, more: tuple[str, ...]
 ) -> None:
-    """What stands below a member, and what is of a type of one's own, is not known here: it is warned of."""
-    asked = ("--withhold", pattern, "--reason", "privacy")
+    """What is to be withheld and is not there is refused; with a wildcard it is said, in JSON, too."""
+    asked = ("--withhold", pattern, "--reason", "privacy", "--json", *more)
     result = cli("export", "transfer-42", "-o", tmp_path / "b", "--key", key, "--log", log, *asked)
-    assert (0, True) == (result.exit_code, f"{pattern} matches nothing" in result.stderr)
+    assert (code, True) == (result.exit_code, f"{pattern} matches nothing" in " ".join(result.stderr.split()))
+    assert (code == 0 and not more) == (tmp_path / "b").exists()
+    if code == 0:
+        note = f"--withhold {pattern} matches nothing in this workflow, and withheld nothing"
+        assert [note] == json.loads(result.stdout)["notes"]
+
+
+def test_what_is_refused_is_not_recorded(cli: Cli, log: Path, key: Path) -> None:
+    """An export that a slip stopped leaves no record: nothing left the house."""
+    asked = ("--withhold", "tool_executed:result/iban", "--reason", "privacy")
+    assert 2 == cli("export", "transfer-42", "-o", "b", "--key", key, "--log", log, *asked).exit_code
+    with closing(SqliteEventLog(log)) as opened:
+        assert [] == list(opened.query(EventQuery(types=("bundle_exported",))))
+
+
+def test_what_was_erased_may_be_withheld(cli: Cli, log: Path, key: Path) -> None:
+    """Of an erased member nobody knows the name: a pattern that may have meant it is no slip."""
+    why = ("--reason", "asked for", "--legal-basis", "GDPR Art. 17")
+    assert 0 == cli("erase", "--workflow", "transfer-42", *why, "--yes", "--log", log).exit_code
+    asked = ("--withhold", "tool_executed:result", "--reason", "privacy")
+    result = cli("export", "transfer-42", "-o", "b", "--key", key, "--log", log, *asked)
+    assert (0, True) == (result.exit_code, "matches nothing" in result.stderr)
+
+
+def test_a_policy_may_match_nothing(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
+    """A policy is for many workflows: what matches nothing in this one is withheld in another."""
+    path = policy(tmp_path, '[[withhold]]\npatterns = ["acme.x:y"]\nreason = "x"')
+    result = cli("export", "transfer-42", "-o", "b", "--key", key, "--log", log, "--policy", path, "--json")
+    assert (0, []) == (result.exit_code, json.loads(result.stdout)["notes"])
+
+
+def test_a_retention_policy_is_no_disclosure_policy(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
+    """A policy of another kind is called by its name, and nothing is written."""
+    path = policy(tmp_path, '[[rule]]\ntypes = ["*"]\nmembers = "P13M"')
+    result = cli("export", "transfer-42", "-o", "b", "--key", key, "--log", log, "--policy", path)
+    assert (2, False) == (result.exit_code, Path("b").exists())
+    assert "this is a retention policy (it has `rule`); expected a disclosure policy" in result.stderr
+
+
+def test_the_next_command_verifies(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
+    """What is printed for the receiver names all that they should expect, and works as it stands."""
+    path = policy(tmp_path, 'show = ["*"]\nreason = "not asked for"')
+    arguments = ("export", "transfer-42", "-o", "a bundle.json", "--key", key, "--log", log, "--policy", path)
+    (line,) = [line for line in cli(*arguments).stdout.splitlines() if "tracebus verify" in line]
+    words = shlex.split(line.replace("NAME.pub", str(key.with_suffix(".pub"))))
+    assert {"--no-tenant", "--workflow", "--disclosure-policy"} < set(words)
+    result = cli(*words[1:])
+    assert (0, True) == (result.exit_code, "it shows no more than that" in result.stdout)
+
+
+def test_the_next_command_names_the_tenant(cli: Cli, log: Path, key: Path) -> None:
+    """The tenant is one of the things to expect."""
+    export = ("export", "shared-1", "--tenant", "acme", "-o", "b.json", "--key", key, "--log", log)
+    assert "--workflow shared-1 --tenant acme\n" in cli(*export).stdout
 
 
 def test_by_a_policy(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:
@@ -163,7 +222,7 @@ def test_dry_run(cli: Cli, log: Path, tmp_path: Path) -> None:
     arguments = ("export", "transfer-42", "--log", log, "--policy", path, "--dry-run", "-o", "b.json")
     text, told = cli(*arguments).stdout, json.loads(cli(*arguments, "--json").stdout)
     rows = {(row["type"], row["member"]): row for row in told["parts"]}
-    assert ["run_started", "userId", "0", "1", "0", "not", "asked", "for"] in map(
+    assert ["run_started", "userId", "0", "1", "0", "0", "not", "asked", "for"] in map(
         str.split, text.splitlines()
     )
     assert (1, 0) == (rows["tool_executed", "result"]["shown"], rows["tool_executed", None]["withheld"])
@@ -177,11 +236,12 @@ def test_dry_run_of_what_is_withheld_whole(cli: Cli, log: Path) -> None:
     """Members of a payload that is withheld are counted, as withheld with it."""
     asked = ("--withhold", "tool_executed", "--reason", "privacy")
     text = cli("export", "transfer-42", "--log", log, "--dry-run", *asked).stdout
-    lines = [line.split(maxsplit=5) for line in text.splitlines() if line.startswith("tool_executed")]
+    lines = [line.split() for line in text.splitlines() if line.startswith("tool_executed")]
     assert [
-        ["tool_executed", "-", "0", "1", "0", "privacy"],
-        ["tool_executed", "result", "0", "1", "0", "with what it stands in"],
+        ["tool_executed", "-", "0", "1", "0", "0", "privacy"],
+        ["tool_executed", "result", "0", "0", "1", "0"],
     ] == lines
+    assert "enclosed       withheld with what it stands in" in text
 
 
 def test_dry_run_of_what_was_erased() -> None:
@@ -200,6 +260,25 @@ async def _nested(log: SqliteEventLog) -> None:
         bus.run(workflow_id="nested"),
     ):
         await bus.publish(ToolExecuted(tool="wire", result={"iban": "DE89", "amount": 1}))
+
+
+@pytest.mark.parametrize("pattern", ["*:result", "*:iban", "tool_executed", "*"])
+def test_a_dry_run_counts_as_the_bundle_does(cli: Cli, key: Path, tmp_path: Path, pattern: str) -> None:
+    """The rows sum up to what the receiver's verifier will count; what is nested in it is told apart."""
+    with closing(SqliteEventLog(tmp_path / "nested.db")) as log:
+        anyio.run(_nested, log)
+    asked = ("export", "nested", "--log", "nested.db", "--withhold", pattern, "--reason", "privacy", "--json")
+    told = json.loads(cli(*asked, "--dry-run").stdout)
+    made = json.loads(cli(*asked, "-o", "b.json", "--key", key).stdout)
+    shown = verify_evidence_bundle((tmp_path / "b.json").read_bytes(), _public(key)).shown
+    payloads = sum(row["withheld"] for row in told["parts"] if row["member"] is None)
+    members = sum(row["withheld"] for row in told["parts"] if row["member"] is not None)
+    assert (shown.withheld_payloads, shown.withheld_disclosures) == (payloads, members)
+    assert (made["withheld"], made["erased"]) == (told["withheld"], told["erased"])
+
+
+def _public(key: Path) -> str:
+    return key.with_suffix(".pub").read_text()
 
 
 def test_warns_of_what_stays_hidden(cli: Cli, key: Path, tmp_path: Path) -> None:
@@ -301,7 +380,8 @@ def test_notes_a_run_that_is_open(cli: Cli, log: Path, key: Path, tmp_path: Path
     [
         (("transfer-42",), "one of --key"),
         (("transfer-42", "--key", "treasury.key", "--hmac-secret", "treasury.key"), "one of --key"),
-        (("transfer-42", "--key", "treasury.pub"), "PRIVATE KEY"),
+        (("transfer-42", "--key", "treasury.pub"), "give the .key file beside it"),
+        (("transfer-42", "--key", "absent.key"), "absent.key: No such file or directory; tracebus keygen"),
         (("transfer-42", "--key", "none.key"), "none.key"),
         (("transfer-42", "--key", "treasury.key", "--withhold", "x"), "--reason"),
         (("transfer-42", "--key", "treasury.key", "--reason", "x"), "--withhold"),
@@ -431,7 +511,11 @@ def test_says_what_newer_events_mean(cli: Cli, log: Path, key: Path, log_key: No
 def test_as_of_a_checkpoint_that_there_is_not(cli: Cli, log: Path, key: Path) -> None:
     """Where no checkpoint has the workflow, --as-of-checkpoint exits with 3 and writes nothing."""
     result = cli("export", "transfer-42", "-o", "b.json", "--key", key, "--log", log, "--as-of-checkpoint")
-    assert (3, True, False) == (result.exit_code, "sign one first" in result.stderr, Path("b.json").exists())
+    assert (3, True, False) == (
+        result.exit_code,
+        "log checkpoint --key" in result.stderr,
+        Path("b.json").exists(),
+    )
 
 
 def test_the_log_records_the_export(cli: Cli, log: Path, key: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from evidence import VerifyingKey, verify_evidence_bundle
+from evidence import EvidenceBundle, VerifyingKey, verify_evidence_bundle
 
 Cli = Callable[..., Result]
 
@@ -26,7 +26,7 @@ def test_what_the_receiver_sees(cli: Cli, bundle: Path, key: Path, tmp_path: Pat
     """What was removed is gone from the file, and the receiver's verifier says how much it was."""
     result = cli("redact", bundle, "-o", "less.json", "--member", "*:userId", "--payload", "tool_executed")
     assert 0 == result.exit_code, result.output
-    assert "1 payload, 2 sensitive members" in result.stdout
+    assert "removed     1 payload, 1 sensitive member, and what stood in them\n" in result.stdout
     assert "u-91" not in (tmp_path / "less.json").read_text()
     headline = report(tmp_path / "less.json", key).headline
     assert "1 payload and 1 member removed after signing" in headline
@@ -65,20 +65,38 @@ def test_keys_that_do_not_do(cli: Cli, bundle: Path, key: Path, given: str, tmp_
 
 def test_outcome_as_json(cli: Cli, bundle: Path) -> None:
     """For programs the outcome is JSON."""
-    arguments = ("--member", "*:userId", "--payload", "tool_*", "--proof", "completeness", "--json")
+    arguments = ("--member", "*:userId", "--payload", "tool_*", "--member", "*:iban", "--json")
     result = cli("redact", bundle, "-o", "less.json", *arguments)
     found = json.loads(result.stdout)
-    assert {"payloads": 2, "members": 3, "proofs": []} == found["removed"]
-    assert (["completeness"], "less.json") == (found["unmatched"], found["file"])
+    assert {"payloads": 2, "members": 1, "proofs": []} == found["removed"]
+    assert (["*:iban"], "less.json") == (found["unmatched"], found["file"])
+    assert EvidenceBundle.from_json(bundle.read_bytes()).bundle_id == found["bundleId"]
+    assert "*:iban means nothing that the bundle shows, and removed nothing" in result.stderr
 
 
-def test_nothing_removed_is_said(cli: Cli, bundle: Path, tmp_path: Path) -> None:
-    """Where patterns mean nothing that is shown, the command says so, and the file is the same bundle."""
-    result = cli("redact", bundle, "-o", "less.json", "--member", "tool_*:reslt")
-    assert 0 == result.exit_code
-    assert "tool_*:reslt means nothing that the bundle shows" in result.stderr
-    assert "removed     nothing" in result.stdout
-    assert bundle.read_bytes() == (tmp_path / "less.json").read_bytes()
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--member", "tool_*:reslt"), "nothing would be removed by tool_*:reslt"),
+        (("--member", "*:userId", "--member", "tool_executed:reslt"), "tool_executed:reslt means nothing"),
+        (("--member", "*:userId", "--proof", "completeness"), "completeness means nothing"),
+        (("--member", "*:userId", "--member", "tool_exectued:result"), "did you mean tool_executed?"),
+    ],
+)
+def test_what_removes_nothing_is_refused(
+    cli: Cli, bundle: Path, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    """A slip of the pen is not passed on as redacted: no file is written."""
+    result = cli("redact", bundle, "-o", "less.json", *arguments)
+    assert (2, False) == (result.exit_code, (tmp_path / "less.json").exists())
+    assert says in " ".join(result.stderr.split())
+
+
+def test_what_was_removed_before_is_refused(cli: Cli, bundle: Path) -> None:
+    """A payload that is not there any more is not removed once more."""
+    assert 0 == cli("redact", bundle, "-o", "less.json", "--payload", "tool_executed").exit_code
+    result = cli("redact", "less.json", "-o", "least.json", "--payload", "tool_executed")
+    assert (2, True) == (result.exit_code, "tool_executed means nothing" in result.stderr)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +106,7 @@ def test_nothing_removed_is_said(cli: Cli, bundle: Path, tmp_path: Path) -> None
         (("--payload", "tool_exected"), "no event of this type"),
         (("--payload", "01M7XXFHX80000000000000077"), "not in the bundle"),
         (("--member", "tool_executed"), "expected type:member"),
+        (("--member", "userId"), "try '*:userId'"),
         (("--member", "a:~"), "expected ~0 or ~1"),
         ((), "see --list"),
     ],
@@ -135,6 +154,13 @@ def test_a_file_that_is_not_there(cli: Cli) -> None:
     """A bundle that cannot be read is wrong usage."""
     result = cli("redact", "none.json", "-o", "less.json", "--member", "*:*")
     assert (2, True) == (result.exit_code, "none.json" in result.stderr)
+
+
+def test_a_file_that_is_no_bundle(cli: Cli, tmp_path: Path) -> None:
+    """A file of another kind is named with what is wrong in it."""
+    (tmp_path / "agent.py").write_text("import os\n")
+    result = cli("redact", "agent.py", "-o", "less.json", "--member", "*:*")
+    assert (2, True) == (result.exit_code, "agent.py: byte 0: expected a JSON value" in result.stderr)
 
 
 def test_pipes(cli: Cli, bundle: Path, key: Path, tmp_path: Path) -> None:

@@ -139,6 +139,41 @@ def test_a_disclosure_policy_is_compared(verify: Verify, bundle: Path, by_policy
     assert outcomes[1].stderr.startswith("failed: Unexpected: disclosure policy: expected sha256:")
 
 
+DISCLOSURE = 'version = 1\nname = "x"\nshow = ["*:*"]\n'
+RETENTION = 'version = 1\nname = "x"\n[[rule]]\ntypes = ["*"]\nmembers = "P13M"\n'
+TRUST = "# ours\n#tracebus bundle-key treasury+9ddc6f0a+Abcd\nquorum none\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "says"),
+    [
+        (
+            "--disclosure-policy",
+            RETENTION,
+            "a retention policy (it has `rule`); expected a disclosure policy",
+        ),
+        ("--disclosure-policy", TRUST, "a trust policy (it has `bundle-key`); expected a disclosure policy"),
+        ("--policy", RETENTION, "a retention policy (it has `rule`); expected a trust policy"),
+        ("--policy", DISCLOSURE, "a disclosure policy (it has `show`); expected a trust policy"),
+    ],
+)
+def test_another_kind_of_policy(verify: Verify, bundle: Path, option: str, text: str, says: str) -> None:
+    """A policy that was taken for another is called by its name."""
+    Path("policy.toml").write_text(text)
+    outcome = verify(bundle, option, "policy.toml")
+    assert (2, True) == (outcome.exit_code, f"policy.toml: this is {says}" in outcome.stderr)
+
+
+def test_what_stands_in_the_clear_is_noted(verify: Verify, cli: Cli, log: Path, key: Path) -> None:
+    """What the policy names and is not sensitive is told to whoever brings the policy; they decide."""
+    policy = DISCLOSURE + '[[withhold]]\npatterns = ["*:tool"]\nreason = "x"\n'
+    Path("policy.toml").write_text(policy)
+    cli("export", "transfer-42", "-o", "b.json", "--key", key, "--log", log, "--policy", "policy.toml")
+    outcome = verify("b.json", "--disclosure-policy", "policy.toml")
+    lines = [line for line in outcome.stdout.splitlines() if line.startswith("note ")]
+    assert (0, 2) == (outcome.exit_code, sum("shows tool in the clear, which the" in line for line in lines))
+
+
 def test_says_by_which_event_something_was_erased(
     verify: Verify, cli: Cli, log: Path, key: Path, tmp_path: Path
 ) -> None:

@@ -240,6 +240,60 @@ def test_what_is_meant_beside_a_digest() -> None:
         verify_evidence_bundle(shown, KEY, expected_disclosure_policy=withholding("*:iban"))
 
 
+def notes_on(payload: dict[str, Any], *patterns: str, event_type: str = "acme.x") -> list[str]:
+    """Return what a verifier says of two events of a payload that shows all, by what a policy withholds."""
+    log = HandLog()
+    log.add("run-1", "run_started")
+    log.add("run-1", event_type, payload)
+    log.add("run-1", event_type, payload)
+    log.add("run-1", "run_completed")
+    policy = withholding(*patterns)
+    report = verify_evidence_bundle(bundled(log, policy), KEY, expected_disclosure_policy=policy)
+    assert "verified" == report.verdict
+    return list(report.notes)
+
+
+CLEAR: Final = {"iban": "DE89", "seats": [{"dob": "1970"}, {"dob": "1980"}], "text": ' {"dob": "1970"}'}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths"),
+    [
+        ("*:iban", ["iban", "text"]),
+        ("acme.x:/seats", ["seats"]),
+        ("*:dob", ["seats/*/dob", "text"]),
+        ("*:seats/*/dob", ["seats/*/dob"]),
+        ("*:*", []),
+        ("acme.y:iban", []),
+        ("*:name", ["text"]),
+    ],
+)
+def test_what_is_meant_in_the_clear_is_noted(pattern: str, paths: list[str]) -> None:
+    """What a policy means to withhold and stands in the clear is said, once for each type and path."""
+    assert [
+        f"acme.x shows {path} in the clear, which the disclosure policy would withhold if it were sensitive: "
+        "event 1 of run run-1"
+        for path in paths
+    ] == notes_on(CLEAR, pattern)
+
+
+def test_what_must_be_in_the_clear_is_not_noted() -> None:
+    """A verdict cannot be sensitive: that a wildcard means it is no news."""
+    verdict = {"verdict": "approved", "actor": "kim", "note": "x"}
+    assert ["note"] == [
+        note.split()[2] for note in notes_on(verdict, "*:[anv]*", event_type="approval_resolved")
+    ]
+
+
+def test_without_a_policy_nothing_is_noted() -> None:
+    """Nobody is told of a policy that they did not bring."""
+    log = HandLog()
+    log.add("run-1", "run_started")
+    log.add("run-1", "acme.x", CLEAR)
+    log.add("run-1", "run_completed")
+    assert () == verify_evidence_bundle(bundled(log, withholding("*:iban")), KEY).notes
+
+
 PATTERNS: Final = st.sampled_from(
     [
         *("*:*", "*", "tool_*", "acme.*", "run_*:*", "*:[a-d]*", "*:/note", "*:dob", "*:email", "*:customer"),
@@ -547,6 +601,21 @@ def test_what_is_no_policy_is_refused(name: str) -> None:
     with pytest.raises(MalformedInput) as refused:
         parse_disclosure_policy(text.encode())
     assert place == refused.value.place
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("an unknown member", "redactable, withhold; did you mean withhold?"),
+        ("redactable has a path", "/redactable: expected a type without a path, found 'a:b'"),
+        ("redactable is always shown", "/redactable: a bundle always shows the payload of resumed"),
+    ],
+)
+def test_a_refusal_says_it_once_and_helps(name: str, says: str) -> None:
+    """A misspelt member is answered with the one that was meant, and no place is told twice."""
+    with pytest.raises(MalformedInput) as refused:
+        parse_disclosure_policy(BAD[name][0].encode())
+    assert str(refused.value).endswith(says)
 
 
 def test_a_file_that_is_too_large() -> None:

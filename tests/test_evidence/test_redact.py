@@ -87,11 +87,11 @@ def test_nested_members(members: list[str], traveller: Any) -> None:
     assert {"seat": "1A", **traveller} == shown(result.bundle, "disclosing.trip_booked")["traveller"]
 
 
-def test_what_stands_below_is_counted() -> None:
-    """With a member go the disclosures that only it refers to; a report counts what can still be seen."""
+def test_what_stands_below_goes_too() -> None:
+    """With a member go the disclosures that only it refers to, and it alone is counted, as by a verifier."""
     result = redacted(members=["*:traveller"])
-    assert 2 * 5 == result.members
-    assert 2 == verify(result.bundle).shown.removed_disclosures
+    gone = verify(trip()).shown.disclosures - verify(result.bundle).shown.disclosures
+    assert (2 * 5, 2) == (gone, result.members)
 
 
 def test_elements_of_arrays() -> None:
@@ -121,9 +121,9 @@ def test_payloads_are_removed(payloads: list[str], types: list[str]) -> None:
 
 
 def test_disclosures_go_with_their_payload() -> None:
-    """Of an event whose payload was removed, no disclosure stays."""
+    """Of an event whose payload was removed, no disclosure stays, and none is counted beside it."""
     result = redacted(payloads=["disclosing.*"])
-    assert 2 * 10 == result.members
+    assert (2, 0) == (result.payloads, result.members)
     assert {"tool_proposed", "run_started", "approval_requested", "tool_executed"} == {
         event.type for event in shown_events(result.bundle) if event.members
     }
@@ -354,6 +354,22 @@ def test_redactions_compose_and_commute(steps: list[dict[str, list[str]]], rando
             bundle = redacted(bundle, **step, public_key=KEY).bundle
         assert expected == bundle.to_json()
         random.shuffle(steps)
+
+
+@given(removals())
+def test_counts_are_those_of_a_verifier(removal: dict[str, list[str]]) -> None:
+    """What is said to have been removed is what the receiver's report will say."""
+    result = redacted(**removal)
+    shown = verify(result.bundle).shown
+    assert (shown.removed_payloads, shown.removed_disclosures) == (result.payloads, result.members)
+
+
+def test_counts_of_a_second_redaction() -> None:
+    """What another holder removed before is not counted again, also where what it stood in goes now."""
+    once = redacted(members=["*:traveller/contact"]).bundle
+    twice = redacted(once, members=["*:traveller", "*:userId"])
+    assert (2, 4) == (verify(once).shown.removed_disclosures, twice.members)
+    assert 4 == verify(twice.bundle).shown.removed_disclosures
 
 
 @given(removals())

@@ -239,3 +239,9 @@ async def test_one_pattern_in_place_of_several() -> None:
     """One text is no list of patterns."""
     with pytest.raises(TypeError, match="several"):
         Subscription(CapturingSink(), disclose="*:*")
+
+
+async def test_a_type_that_there_is_not() -> None:
+    """A misspelt type would show a sink nothing of what it was meant to get: it is refused at once."""
+    with pytest.raises(ValueError, match="there is no event type tool_exectued; did you mean tool_executed"):
+        Subscription(CapturingSink(), disclose=["tool_exectued:result"])

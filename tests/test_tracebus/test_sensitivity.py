@@ -28,12 +28,13 @@ from tracebus import (
     ToolExecuted,
     ToolProposed,
     TraceEvent,
+    TraceEventBus,
     UntypedPayload,
 )
 from tracebus.committed import Committed, Committer, commit, content_of
 from tracebus.committing import MAX_REACHED
 from tracebus.payload import payload_class
-from tracebus.sensitivity import NEVER_SENSITIVE
+from tracebus.sensitivity import NEVER_SENSITIVE, Sensitivity
 from tracebus.testing import draft, started
 
 TYPE = "acme.anything"
@@ -277,6 +278,20 @@ def test_whole_payloads_are_refused(sensitive: list[str], plain: list[str]) -> N
     """A pattern of whole payloads means nothing here, and is refused."""
     with pytest.raises(ValueError, match="expected members"):
         Committer(sensitive, plain)
+
+
+@pytest.mark.parametrize("pattern", ["tool_exectued:result", "tool_exectued:/result", "tools:*"])
+@pytest.mark.parametrize("argument", ["sensitive", "plain"])
+def test_a_type_that_there_is_not_is_refused(argument: str, pattern: str) -> None:
+    """A misspelt type would leave in the clear what should be sensitive: no bus begins with it."""
+    with pytest.raises(ValueError, match="there is no event type tool"):
+        TraceEventBus(MemoryEventLog(), **{argument: [pattern]})
+
+
+@pytest.mark.parametrize("pattern", ["tool_exec*:result", "not.yet_defined:iban", "[t]ool_x:result"])
+def test_a_type_that_there_may_be_is_taken(pattern: str) -> None:
+    """What a wildcard means, and which types users will have, nobody knows yet."""
+    assert [pattern] == [each.text for each in Sensitivity([pattern]).sensitive]
 
 
 def test_one_text_is_refused() -> None:

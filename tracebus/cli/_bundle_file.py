@@ -12,7 +12,7 @@ import click
 from evidence.bundle import EvidenceBundle
 from evidence.canonical import MAX_BYTES
 from evidence.errors import MalformedInput
-from evidence.inputs import read_limited
+from evidence.inputs import read_parsed
 from tracebus.files import write_whole
 
 
@@ -20,10 +20,10 @@ def read_bundle(path: str) -> EvidenceBundle:
     """Read a bundle, and no more of a file than a bundle may have.
 
     Raises:
-        MalformedInput: It is none.
+        MalformedInput: It is none; `place` begins with the path.
         OSError: It cannot be read.
     """
-    return EvidenceBundle.from_json(read_limited(path, MAX_BYTES))
+    return read_parsed(path, EvidenceBundle.from_json, MAX_BYTES)
 
 
 def bundle_target(output: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""What becomes of each part of a workflow in a bundle: shown, withheld or erased, by type and path."""
+"""What becomes of each part of a workflow in a bundle, by type and path."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from typing import Any, Final, Literal, NamedTuple
 
+import click
+
 from evidence import EvidenceBundle, WorkflowEvent, canonical
 from evidence.disclosure import Located, locate, parse_disclosure
 from evidence.pattern import Paths, Pattern, Step, format_path
+from evidence.printable import printable
 from evidence.projection import KEPT
 from tracebus.cli._disclosing import Asked
+from tracebus.patterns import is_outright
 
-State = Literal["shown", "withheld", "erased"]
-STATES: Final[tuple[State, ...]] = ("shown", "withheld", "erased")
+State = Literal["shown", "withheld", "enclosed", "erased"]
+STATES: Final[tuple[State, ...]] = ("shown", "withheld", "enclosed", "erased")
+"""What becomes of a part. What is enclosed is withheld with what it stands in: the bundle does not list it,
+and nobody who has only the bundle can count it."""
 
 _UNKNOWN: Final = "?"
 
@@ -22,8 +28,8 @@ _UNKNOWN: Final = "?"
 class Part(NamedTuple):
     """A payload, whose path is empty, or a sensitive member of one, and what becomes of it in a bundle.
 
-    `path` is None for an erased member: nobody knows its name any more. `reason` is None for what is
-    withheld with what it stands in. `value` is what it says, as far as it stands in the clear in it.
+    `path` is None for an erased member: nobody knows its name any more. `reason` is why it is withheld.
+    `value` is what it says, as far as it stands in the clear in it.
     """
 
     type: str
@@ -58,8 +64,10 @@ def parts_of(bundle: EvidenceBundle, events: Sequence[WorkflowEvent]) -> list[Pa
                 parts.append(Part(event_type, path, "erased"))
             elif item.text in texts:
                 parts.append(Part(event_type, path, "shown", None, item.value))
+            elif item.digest in withheld:
+                parts.append(Part(event_type, path, "withheld", withheld[item.digest], item.value))
             else:
-                parts.append(Part(event_type, path, "withheld", withheld.get(item.digest), item.value))
+                parts.append(Part(event_type, path, "enclosed", None, item.value))
         parts += [Part(event_type, None, "erased")] * len(gone)
     return parts
 
@@ -74,7 +82,7 @@ def _committed(event: WorkflowEvent) -> Any:
 
 
 def rows_of(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Return how many parts of each type and path are shown, withheld and erased, and why."""
+    """Return how many parts of each type and path are in each state, and why."""
     counts: dict[tuple[str, str], Counter[State]] = {}
     reasons: dict[tuple[str, str], dict[str, None]] = {}
     for part in parts:
@@ -109,14 +117,12 @@ def warnings_of(asked: Asked, parts: Sequence[Part]) -> Iterator[str]:
     """Yield the same, which patterns match nothing, and which members stay hidden in spite of ``show``."""
     yield from exposed_by(asked, parts)
     option = _option(asked)
-    for pattern in asked.withhold:
-        is_matched = any(part.path or part.type not in KEPT for part in _taken(pattern, parts))
-        if not is_matched and not _in_the_clear(pattern, parts):
-            yield f"{option}withhold {pattern.text} matches nothing in this workflow, and withheld nothing"
+    for pattern in _matching_nothing(asked, parts):
+        yield f"{option}withhold {pattern.text} matches nothing in this workflow, and withheld nothing"
     for_type = cache(asked.policy.for_type)
     for pattern in asked.show:
         meant = _meant(pattern, parts)
-        hidden = [part for part in meant if part.path and part.state == "withheld"]
+        hidden = [part for part in meant if part.path and part.state in ("withheld", "enclosed")]
         enclosed = sum(
             for_type(part.type).why_withheld(part.path or (), part.value) is None for part in hidden
         )
@@ -128,6 +134,33 @@ def warnings_of(asked: Asked, parts: Sequence[Part]) -> Iterator[str]:
                 f"{option}show {pattern.text}: {enclosed} of {len(meant)} members stay hidden, "
                 "for what they stand in is not shown"
             )
+
+
+def check_matched(asked: Asked, parts: Sequence[Part]) -> None:
+    """Refuse a pattern of ``--withhold`` without a wildcard that matches nothing: a slip would let it out.
+
+    A policy is for many workflows, and what was erased has no name that could be matched.
+
+    Raises:
+        click.UsageError: There is one.
+    """
+    erased = {part.type for part in parts if part.state == "erased"}
+    for pattern in () if asked.is_file else _matching_nothing(asked, parts):
+        if is_outright(pattern) and pattern.type not in erased:
+            raise click.UsageError(
+                printable(
+                    f"--withhold {pattern.text} matches nothing in this workflow; "
+                    "--dry-run without it lists what there is"
+                )
+            )
+
+
+def _matching_nothing(asked: Asked, parts: Sequence[Part]) -> Iterator[Pattern]:
+    """Yield which patterns of ``withhold`` mean nothing that is in the workflow, shown or not."""
+    for pattern in asked.withhold:
+        is_matched = any(part.path or part.type not in KEPT for part in _taken(pattern, parts))
+        if not is_matched and not _in_the_clear(pattern, parts):
+            yield pattern
 
 
 def _option(asked: Asked) -> str:

@@ -11,12 +11,11 @@ from evidence import DisclosurePolicy, Withholding
 from evidence.inputs import read_disclosure_policy
 from evidence.pattern import ANY_DEPTH, Pattern
 from evidence.printable import printable
+from tracebus.patterns import check_types, has_wildcard
 from tracebus.payload import payload_class
 
 NOTHING: Final = "nothing"
 """What ``--show`` takes in place of a pattern, to show nothing but what a bundle always shows."""
-
-_WILDCARDS: Final = frozenset("*?[")
 
 
 class Asked(NamedTuple):
@@ -79,15 +78,17 @@ def _check_slip(pattern: Pattern, hint: str) -> None:
     Types of users have a dot, and may be unknown here; patterns with a wildcard are warned of where
     they match nothing.
     """
-    if _WILDCARDS & set(pattern.type) or "." in pattern.type:
-        return
+    try:
+        check_types([pattern])
+    except ValueError as error:
+        raise click.BadParameter(printable(str(error)), param_hint=hint) from None
     cls = payload_class(pattern.type)
-    if cls is None:
-        raise click.BadParameter(printable(f"there is no event type {pattern.type}"), param_hint=hint)
+    if cls is None or "." in pattern.type:
+        return
     names = [member.name for member in cls.members()]
     is_deep = pattern.text.partition(":")[2].startswith(f"{ANY_DEPTH}/")
     name = next((step for step in pattern.steps or () if step != ANY_DEPTH), "*")
-    if not is_deep and not _WILDCARDS & set(name) and name not in names:
+    if not is_deep and not has_wildcard(name) and name not in names:
         reason = (
             f"{pattern.type} has no member {name}; it has {', '.join(sorted(names))}; "
             f"one within these is written {pattern.type}:{ANY_DEPTH}/{name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -34,7 +34,7 @@ from tracebus.cli._common import (
     which_tenant,
     writing,
 )
-from tracebus.cli._disclosed import exposed_by, parts_of, warnings_of
+from tracebus.cli._disclosed import check_matched, exposed_by, parts_of, warnings_of
 from tracebus.cli._disclosing import asked_for
 from tracebus.cli._export_report import facts_of, print_preview, report_of
 from tracebus.cli._keyring import check_use, keyring_option
@@ -100,7 +100,8 @@ def command(
     Without more, all that is still held is shown. A PATTERN is an event type, whose payloads are meant,
     or type:member, for sensitive members at any depth, or type:path/to/member, with * for each element
     of an array and ** for any depth; * and ? match as in file names. --show gives all that may leave (or
-    says nothing), --withhold takes from it. Runs, verdicts and approvals are always shown.
+    says nothing), --withhold takes from it, and is refused where it has no * and matches nothing. Runs,
+    verdicts and approvals are always shown.
 
     A policy is a TOML file that says the same, with several reasons; the bundle names it by its digest.
     See what a policy would do before anything is signed: --dry-run, which needs neither key nor file.
@@ -130,22 +131,26 @@ def command(
         proof = log.prove_workflow(workflow, tenant)
         selected = _Selected(log.select_workflow(workflow, tenant), proof)
     bundle = anyio.run(_bundle, selected, signer, workflow, tenant, asked.policy, as_of_checkpoint)
+    parts = parts_of(bundle, selected.events) if dry_run or asked.show or asked.withhold else []
+    check_matched(asked, parts)
     if output is None or dry_run:
-        parts = parts_of(bundle, selected.events)
-        _warn(warnings_of(asked, parts))
-        print_preview(bundle, asked.policy, parts, as_json=as_json)
+        notes = list(warnings_of(asked, parts))
+        _warn(notes)
+        print_preview(bundle, asked.policy, parts, notes, as_json=as_json)
         return
-    if asked.show or asked.withhold:
-        parts = parts_of(bundle, selected.events)
-        # That a pattern matches nothing is no slip in a policy, which is for many workflows.
-        _warn(exposed_by(asked, parts) if asked.is_file else warnings_of(asked, parts))
+    # That a pattern matches nothing is no slip in a policy, which is for many workflows.
+    notes = list(exposed_by(asked, parts) if asked.is_file else warnings_of(asked, parts))
     path = bundle_target(output)
     if not no_record:
-        _record(log_path, exported(bundle, actor=identify(actor)[0], recipient=recipient, purpose=purpose))
+        try:
+            export = exported(bundle, actor=identify(actor)[0], recipient=recipient, purpose=purpose)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        notes += _record(log_path, export)
     write_bundle(path, bundle)
-    facts = facts_of(bundle, output) | selected.facts()
-    to_stderr = output == "-"
-    click.echo(to_json(facts) if as_json else report_of(facts), err=to_stderr)
+    _warn(notes)
+    facts = facts_of(bundle, output, notes) | selected.facts()
+    click.echo(to_json(facts) if as_json else report_of(facts, policy), err=output == "-")
 
 
 class _Selected:
@@ -182,15 +187,15 @@ async def _bundle(
     )
 
 
-def _record(log_path: str, export: BundleExported) -> None:
-    """Record the export in the log; where that cannot be, say so, for the bundle is none the worse."""
+def _record(log_path: str, export: BundleExported) -> Iterator[str]:
+    """Record the export in the log; where that cannot be, yield why, for the bundle is none the worse."""
     try:
         with writing(log_path) as log:
             (outcome,) = log.append([log_run(export)])
             if isinstance(outcome, Exception):
                 raise outcome
     except TracebusError as error:
-        click.secho(printable(f"note: the export is not recorded: {error}"), fg="yellow", err=True)
+        yield f"the export is not recorded: {error}"
 
 
 def _signer(key: str | None, hmac_secret: str | None, keyring_path: str | None) -> EvidenceSigner:
@@ -207,7 +212,7 @@ def _signer(key: str | None, hmac_secret: str | None, keyring_path: str | None) 
     )
 
 
-def _warn(warnings: Iterable[str]) -> None:
+def _warn(notes: Iterable[str]) -> None:
     """Say what of the patterns did nothing here: a slip in one would let out what should stay."""
-    for warning in warnings:
-        click.secho(printable(f"note: {warning}"), fg="yellow", err=True)
+    for note in notes:
+        click.secho(printable(f"note: {note}"), fg="yellow", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -10,10 +11,12 @@ import click
 from evidence.bundle import EvidenceBundle
 from evidence.command import to_json
 from evidence.inputs import read_public_key
+from evidence.pattern import Pattern, parse_patterns
 from evidence.printable import printable
 from evidence.redact import Redacted, redact_evidence_bundle, shown_events
 from tracebus.cli._bundle_file import bundle_target, read_bundle, write_bundle
-from tracebus.cli._common import PlainCommand, echo_table, json_option
+from tracebus.cli._common import PlainCommand, counted, echo_table, json_option
+from tracebus.patterns import check_types, is_outright
 
 
 @click.command("redact", cls=PlainCommand)
@@ -48,6 +51,9 @@ def command(
     its event's id. Runs, verdicts, approvals and erasures are always shown. In a type and in a name * and
     ? match as in file names; a type with a wildcard passes over what may not be removed.
 
+    What matches nothing is refused, unless it has a * or ? in its type or its last name, and then said;
+    where nothing at all would be removed, nothing is written.
+
     The bundle is verified before and after: with --key wholly, without it in all but the signature. The
     file appears whole or not at all; BUNDLE stays as it is, unless -o names it.
 
@@ -70,11 +76,13 @@ def command(
     bundle, target = read_bundle(path), bundle_target(output)
     public_key = None if key is None else read_public_key(key)
     try:
+        check_types(pattern for pattern in parse_patterns(members) if pattern.steps is not None)
         redacted = redact_evidence_bundle(
             bundle, members=members, payloads=payloads, proofs=proofs, public_key=public_key
         )
     except ValueError as error:
-        raise click.UsageError(f"--member, --payload: {error}") from None
+        raise click.UsageError(printable(f"--member, --payload: {error}")) from None
+    _check_outcome(redacted, proofs)
     write_bundle(target, redacted.bundle)
     _echo_outcome(redacted, output, is_signed=key is not None, as_json=as_json)
 
@@ -98,6 +106,16 @@ def _camel(values: dict[str, Any]) -> dict[str, Any]:
     return {{"event_id": "id", "run_id": "runId"}.get(name, name): value for name, value in values.items()}
 
 
+def _check_outcome(redacted: Redacted, proofs: Collection[str]) -> None:
+    """Refuse to pass on as redacted what still shows all that a slip was meant to remove."""
+    for text in redacted.unmatched:
+        if text in proofs or is_outright(Pattern(text)):
+            raise click.UsageError(printable(f"{text} means nothing that the bundle shows; see --list"))
+    if not redacted.is_changed:
+        texts = ", ".join(redacted.unmatched)
+        raise click.UsageError(printable(f"nothing would be removed by {texts}; see --list"))
+
+
 def _echo_outcome(redacted: Redacted, output: str, *, is_signed: bool, as_json: bool) -> None:
     to_stderr = output == "-"
     for text in redacted.unmatched:
@@ -105,7 +123,7 @@ def _echo_outcome(redacted: Redacted, output: str, *, is_signed: bool, as_json: 
         click.secho(printable(warning), fg="yellow", err=True)
     facts = {
         "file": output,
-        "bundle": redacted.bundle.bundle_id,
+        "bundleId": redacted.bundle.bundle_id,
         "removed": {
             "payloads": redacted.payloads,
             "members": redacted.members,
@@ -118,9 +136,14 @@ def _echo_outcome(redacted: Redacted, output: str, *, is_signed: bool, as_json: 
 
 
 def _report(redacted: Redacted, output: str, *, is_signed: bool) -> str:
-    counts = ((redacted.payloads, "payload"), (redacted.members, "sensitive member"))
-    parts = [f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts]
-    parts += [f"the proof of {kind}" for kind in redacted.proofs]
-    removed = f"removed     {', '.join(parts)}" if redacted.is_changed else "removed     nothing"
+    removed = [counted(redacted.payloads, "payload"), counted(redacted.members, "sensitive member")]
+    removed += [f"the proof of {kind}" for kind in redacted.proofs]
+    if redacted.payloads or redacted.members:
+        removed.append("and what stood in them")
     checked = "verified" if is_signed else "unchecked, for no --key was given; all else was verified"
-    return printable(f"written to  {output}") + "\n" + printable(removed) + f"\nsignature   {checked}"
+    lines = (
+        f"written to  {output}",
+        f"removed     {', '.join(removed)}",
+        f"signature   {checked}",
+    )
+    return "\n".join(map(printable, lines))

@@ -59,7 +59,8 @@ def command(
     A proof that the bundle is whole, as of a checkpoint of its log, is checked with the log's key. With
     --log-key there must be one; a policy says what there must be, and has the signer's key, too.
 
-    With --disclosure-policy the bundle must name that file, and must show nothing that it withholds.
+    With --disclosure-policy the bundle must name that file, and must show nothing that it withholds. What
+    it names and is not sensitive could not be withheld by itself: where that is shown, a note says so.
 
     Exit codes
       0  verified, or an outcome that --accept admits
