@@ -34,8 +34,8 @@ from tracebus.events import IdentitySource, PreviousRun, Resumed, RunCompleted, 
 from tracebus.losses import FAIL_OPEN, Losses
 from tracebus.metrics import Metrics
 from tracebus.payload import EventPayload, UntypedPayload
-from tracebus.run import FINISH_SECONDS, Outcome, Run, RunArguments, RunRef, bound
-from tracebus.secret_reports import add_reports, is_report
+from tracebus.run import Run, RunArguments, RunRef, bound
+from tracebus.secret_reports import add_reports, without_reports
 from tracebus.secret_scanner import DEFAULT_SCANNER, SecretScanner
 from tracebus.sink import Sink
 from tracebus.subscription import Subscription
@@ -283,7 +283,7 @@ class TraceEventBus:
         finally:
             for confirmation in confirmations:
                 confirmation.forget()
-        return _without_reports(group, events)
+        return without_reports(group, events)
 
     def _append_sync(self, drafts: list[Draft], run: Run) -> list[AnyEvent]:
         """Do as `_append` in a thread, blocking it."""
@@ -296,7 +296,7 @@ class TraceEventBus:
         finally:
             for confirmation in confirmations:
                 confirmation.forget()
-        return _without_reports(group, events)
+        return without_reports(group, events)
 
     def _admit(self, *, blocking: bool) -> list[Confirmation]:
         return [delivery.admit(blocking=blocking) for delivery in self._attended]
@@ -480,34 +480,9 @@ class TraceEventBus:
             if not run.ended:
                 await run.finish()
         except BaseException as error:
-            await self._finish_after(run, error)
+            await run.finish_after(error)
             raise
-
-    async def _finish_after(self, run: Run, error: BaseException) -> None:
-        """Publish the terminal event that an exception makes; it stays the exception that is raised."""
-        if run.ended:
-            return
-        outcome: Outcome = "failed"
-        if isinstance(error, anyio.get_cancelled_exc_class()):
-            outcome = "cancelled"
-        elif isinstance(error, TimeoutError):
-            outcome = "timed_out"
-        with anyio.move_on_after(FINISH_SECONDS, shield=True) as scope:
-            try:
-                await run.finish(outcome, reason=type(error).__name__)
-            except (UnknownRun, RunClosed):
-                return  # it never began, or it has ended already
-            except Exception as finishing:
-                error.add_note(f"run {run.run_id} has no terminal event: {finishing!r}")
-        if scope.cancelled_caught:
-            error.add_note(f"run {run.run_id}: its terminal event was not confirmed in {FINISH_SECONDS} s")
 
     def bind(self, run: Run) -> AbstractContextManager[Run]:
         """Make a run the one that `publish` uses in this context; begins and ends nothing."""
         return bound(run)
-
-
-def _without_reports(group: list[Draft], events: list[AnyEvent]) -> list[AnyEvent]:
-    if len(group) == 1:
-        return events
-    return [event for draft, event in zip(group, events, strict=True) if not is_report(draft)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypedDict, Unpack
 
 import anyio
 
-from tracebus.errors import NoActiveRun
+from tracebus.errors import NoActiveRun, RunClosed, UnknownRun
 from tracebus.event import TraceEvent
 from tracebus.events import (
     Interrupted,
@@ -149,6 +149,28 @@ class Run:
     ) -> TraceEvent[RunCompleted]:
         """Publish the run's terminal event; nothing can follow it."""
         return await self._bus.publish(RunCompleted(outcome=outcome, reason=reason), run=self)
+
+    async def finish_after(self, error: BaseException) -> None:
+        """Publish the terminal event that an exception makes; it stays the exception that is raised.
+
+        A run that has ended, or was suspended, gets none.
+        """
+        if self.ended:
+            return
+        outcome: Outcome = "failed"
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            outcome = "cancelled"
+        elif isinstance(error, TimeoutError):
+            outcome = "timed_out"
+        with anyio.move_on_after(FINISH_SECONDS, shield=True) as scope:
+            try:
+                await self.finish(outcome, reason=type(error).__name__)
+            except (UnknownRun, RunClosed):
+                return  # it never began, or it has ended already
+            except Exception as finishing:
+                error.add_note(f"run {self.run_id} has no terminal event: {finishing!r}")
+        if scope.cancelled_caught:
+            error.add_note(f"run {self.run_id}: its terminal event was not confirmed in {FINISH_SECONDS} s")
 
     def note(self, event: AnyEvent) -> None:
         """Take note that an event was published into the run."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from evidence.chain import FIRST_TYPE
 from tracebus.committed import Committed, commit
-from tracebus.eventlog.base import Draft
+from tracebus.eventlog.base import AnyEvent, Draft
 from tracebus.events import SecretDetected
 from tracebus.secret_scanner import Finding, SecretScanner
 
@@ -67,6 +67,13 @@ def add_reports(drafts: list[Draft], run: Run, scanner: SecretScanner | None) ->
         reports = _reports(draft, scanner)
         group += [draft, *reports] if draft.committed.type == FIRST_TYPE else [*reports, draft]
     return group
+
+
+def without_reports(group: list[Draft], events: list[AnyEvent]) -> list[AnyEvent]:
+    """Return the events of a group that are the publisher's own."""
+    if len(group) == 1:
+        return events
+    return [event for draft, event in zip(group, events, strict=True) if not is_report(draft)]
 
 
 def _check_headers(drafts: list[Draft], run: Run, scanner: SecretScanner) -> None:
