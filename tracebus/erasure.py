@@ -6,11 +6,11 @@ Headers and hashes stay, so chains, proofs and bundles that were made before sti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from evidence import canonical
-from evidence.disclosure import locate, parse_disclosure, referenced
+from evidence.disclosure import digests_in, locate, parse_disclosure, referenced
 from evidence.pattern import Paths, Pattern, matches_payload
 from evidence.projection import ERASING, KEPT
 from tracebus.eventlog.base import AnyEvent, Draft, ErasableLog, Erasure, Targets
@@ -79,6 +79,20 @@ def _held_digests(event: AnyEvent, only: Sequence[Pattern]) -> frozenset[str]:
     paths = Paths.of(only, event.type)
     kept = referenced(payload, [item for path, item in located if not paths.takes(path, item.value)])
     return frozenset(item.digest for _, item in located) - {item.digest for item in kept}
+
+
+def count_members(event: AnyEvent, digests: Collection[str] | None = None) -> int:
+    """Return how many members these disclosures of an event are, all that are held unless some are given.
+
+    A member counts once, with those within it: so verifiers count, who do not see the inner ones.
+
+    Raises:
+        EvidenceError: A disclosure was damaged.
+    """
+    held = [parse_disclosure(text, f"event {event.id}") for text in event.disclosures]
+    counted = [item for item in held if digests is None or item.digest in digests]
+    within = {digest for item in counted for digest in digests_in(item.value)}
+    return sum(item.digest not in within for item in counted)
 
 
 class ErasureBatch:

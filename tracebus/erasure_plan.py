@@ -12,25 +12,29 @@ from evidence.pattern import matches_payload
 from tracebus.erasure import (
     NEVER_ERASED,
     ErasureBatch,
+    count_members,
     erasable_digests,
     may_erase_payload,
     past_hold_digests,
 )
 from tracebus.erasure_request import ErasureRequest
 from tracebus.errors import AppendConflict, EventLogUnavailable, UnknownEvent
-from tracebus.eventlog.base import ANY_TENANT, AnyEvent, ErasableLog, EventLog, EventQuery
-from tracebus.events import BundleExported, RunCompleted
+from tracebus.eventlog.base import AnyEvent, ErasableLog, EventLog, EventQuery
+from tracebus.events import RunCompleted
 from tracebus.holds import StandingHolds, WorkflowKey, refusal
-from tracebus.upkeep import LOG_WORKFLOW, RESERVED_PREFIX
+from tracebus.in_clear import ClearShare, InClear
+from tracebus.out_of_reach import exports_of, other_runs
+from tracebus.pattern_fit import PatternFit
+from tracebus.upkeep import RESERVED_PREFIX
 
 _ATTEMPTS: Final = 5
 
 
 class TypeShare(NamedTuple):
-    """How much goes of the events of one type."""
+    """How much goes of the events of one type; a member counts once, with those within it."""
 
     events: int
-    disclosures: int
+    members: int
     payloads: int
 
 
@@ -50,16 +54,22 @@ class ErasurePlan:
 
     `workflows` are those of which something goes. `runs` are all that the request means, `open_runs` those
     of them that go on: what they record later is not erased. `other_runs` are those of the same workflows
-    that were not started for the person and hold sensitive members: a child run, say. `exports` are the
-    bundles that were made of any of these workflows.
+    that were not started for the person: a child run, say. `exports` are the bundles that were made of any
+    of these workflows. `in_clear` is what is left, by type, of payloads that stay. `unmatched` are patterns
+    that fit no member that these events ever had, where that can be told, and `held` the paths of the
+    sensitive members that they have; both are empty without patterns.
     """
 
+    request: ErasureRequest
     workflows: tuple[WorkflowKey, ...]
     types: dict[str, TypeShare]
     runs: tuple[str, ...]
     open_runs: tuple[str, ...]
     other_runs: tuple[str, ...]
     exports: tuple[Export, ...]
+    in_clear: dict[str, ClearShare]
+    unmatched: tuple[str, ...]
+    held: tuple[str, ...]
     batch: ErasureBatch
 
     @property
@@ -145,11 +155,13 @@ class _Planning:
         self._holds = holds
         self._batch = ErasureBatch(log, holds)
         self._events = Counter[str]()
-        self._disclosures = Counter[str]()
+        self._members = Counter[str]()
         self._payloads = Counter[str]()
         self._runs: dict[str, WorkflowKey] = {}
         self._ended: set[str] = set()
         self._workflows = dict[WorkflowKey, None]()
+        self._in_clear = InClear(request.only)
+        self._fit = PatternFit(request.only)
 
     def plan(self) -> ErasurePlan:
         self._check_user()
@@ -157,26 +169,31 @@ class _Planning:
             self._runs[event.run_id] = WorkflowKey(event.workflow_id, event.tenant_id)
             if event.type == RunCompleted.type:
                 self._ended.add(event.run_id)
+            if self._request.only and event.type not in NEVER_ERASED:
+                self._fit.add(event)
             self._add(event)
         self._add_past_holds()
         workflows = tuple(dict.fromkeys(self._runs.values()))
         return ErasurePlan(
+            request=self._request,
             workflows=tuple(self._workflows),
             types={
-                name: TypeShare(self._events[name], self._disclosures[name], self._payloads[name])
+                name: TypeShare(self._events[name], self._members[name], self._payloads[name])
                 for name in sorted(self._events)
             },
             runs=tuple(self._runs),
             open_runs=tuple(run_id for run_id in self._runs if self._is_open(run_id)),
             other_runs=tuple(self._other_runs(workflows)),
             exports=tuple(_exports(self._log, workflows)),
+            in_clear=self._in_clear.shares(),
+            unmatched=self._fit.unmatched,
+            held=self._fit.held,
             batch=self._batch,
         )
 
     def _check_user(self) -> None:
         if self._request.user_id is not None:
-            hold = self._holds.over_user(self._request.user_id, self._request.tenant_id)
-            if hold is not None:
+            for hold in self._holds.over_user(self._request.user_id, self._request.tenant_id):
                 raise refusal(hold, f"user {self._request.user_id}")
 
     def _selected(self) -> Iterator[AnyEvent]:
@@ -207,7 +224,9 @@ class _Planning:
         if self._takes_payload(event):
             if event.payload_json is not None:
                 self._take(event, None)
-        elif digests := erasable_digests(event, self._request.only):
+            return
+        self._in_clear.add(event)
+        if digests := erasable_digests(event, self._request.only):
             self._take(event, digests)
 
     def _takes_payload(self, event: AnyEvent) -> bool:
@@ -226,7 +245,7 @@ class _Planning:
         self._batch.add(event, digests, self._request.record)
         self._workflows[WorkflowKey(event.workflow_id, event.tenant_id)] = None
         self._events[event.type] += 1
-        self._disclosures[event.type] += len(event.disclosures if digests is None else digests)
+        self._members[event.type] += count_members(event, digests)
         self._payloads[event.type] += digests is None
 
     def _add_past_holds(self) -> None:
@@ -234,11 +253,9 @@ class _Planning:
         user_id, tenant_id = self._request.user_id, self._request.tenant_id
         if user_id is None:
             return
-        for event in self._holds.past_records():
-            members = event.opened()
-            of_tenant = tenant_id is ANY_TENANT or members.get("tenantId") in (None, tenant_id)
-            digests = past_hold_digests(event, self._request.only)
-            if members.get("userId") == user_id and of_tenant and digests:
+        for event in self._holds.past_records_of(user_id, tenant_id):
+            self._fit.add(event)
+            if digests := past_hold_digests(event, self._request.only):
                 self._take(event, digests)
 
     def _is_open(self, run_id: str) -> bool:
@@ -250,22 +267,14 @@ class _Planning:
     def _other_runs(self, workflows: tuple[WorkflowKey, ...]) -> Iterator[str]:
         if self._request.user_id is None:
             return
-        for workflow_id, tenant_id in workflows:
-            others = dict[str, None]()
-            for event in self._log.query(EventQuery(workflow_id=workflow_id, tenant_id=tenant_id)):
-                if event.run_id not in self._runs and event.run_id not in others and erasable_digests(event):
-                    others[event.run_id] = None
-            yield from others
+        for workflow in workflows:
+            yield from (run.run_id for run in other_runs(self._log, workflow, self._runs.keys()))
 
 
 def _exports(log: EventLog, workflows: tuple[WorkflowKey, ...]) -> Iterator[Export]:
-    """Yield which bundles were made of workflows, by the log's own record."""
-    by_id: dict[object, list[WorkflowKey]] = {}
-    for workflow in workflows:
-        by_id.setdefault(workflow.workflow_id, []).append(workflow)
-    for event in log.query(EventQuery(workflow_id=LOG_WORKFLOW, types=(BundleExported.type,))):
-        members = event.opened()
-        for workflow in by_id.get(str(members.get("workflowId")), ()):
-            if workflow.tenant_id == members.get("tenantId"):
-                bundle_id, recipient, purpose = map(members.get, ("bundleId", "recipient", "purpose"))
-                yield Export(workflow, str(bundle_id), event.timestamp, recipient, purpose)
+    """Yield which bundles were made of workflows."""
+    for workflow, events in exports_of(log, workflows).items():
+        for event in events:
+            said = event.opened()
+            recipient, purpose = said.get("recipient"), said.get("purpose")
+            yield Export(workflow, str(said.get("bundleId")), event.timestamp, recipient, purpose)

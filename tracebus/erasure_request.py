@@ -17,7 +17,7 @@ from evidence.pattern import Pattern
 from tracebus.eventlog.base import ANY_TENANT
 from tracebus.events import DataErased, ErasureTarget, IdentitySource
 from tracebus.holds import WorkflowKey
-from tracebus.kept_texts import check_unnamed
+from tracebus.kept_texts import check_no_secret, check_unnamed
 from tracebus.upkeep import RESERVED_PREFIX
 
 
@@ -41,7 +41,7 @@ class ErasureRequest:
 
     Raises:
         ValueError: Not one of the three is given; it is the log's own workflow; actor or reason is
-            empty; or one of the texts that stay names the person.
+            empty; or one of the texts that stay names the person, or holds a credential.
     """
 
     actor: str
@@ -63,14 +63,11 @@ class ErasureRequest:
             raise ValueError(f"{self.workflow.workflow_id} is the log's own record; nothing of it is erased")
         if not self.actor.strip() or not self.reason.strip():
             raise ValueError("expected an actor and a reason, for the record of the erasure")
+        texts = {"actor": self.actor, "reason": self.reason}
+        given = {"legal_basis": self.legal_basis, "request_id": self.request_id}
+        check_no_secret(**texts, **given)
         if self.user_id is not None:
-            check_unnamed(
-                self.user_id,
-                actor=self.actor,
-                reason=self.reason,
-                legal_basis=self.legal_basis,
-                request_id=self.request_id,
-            )
+            check_unnamed(self.user_id, **texts, **given)
 
     def record(self, targets: list[ErasureTarget]) -> DataErased:
         """Return the event that records that these targets were erased."""

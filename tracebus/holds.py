@@ -23,7 +23,7 @@ from tracebus.errors import HoldStands
 from tracebus.eventlog.base import ANY_TENANT, AnyEvent, Draft, EventLog, EventQuery
 from tracebus.events import LegalHoldChanged, RunStarted
 from tracebus.free_form import read_free_form
-from tracebus.kept_texts import check_unnamed
+from tracebus.kept_texts import check_no_secret, check_unnamed
 from tracebus.upkeep import LOG_WORKFLOW, RESERVED_PREFIX, log_run, workflow_run
 
 HOLD_TYPE: Final = LegalHoldChanged.type
@@ -70,7 +70,7 @@ class Extent(NamedTuple):
 class Hold:
     """A legal hold that stands.
 
-    `is_read` is False where the record of it cannot be read in full, because a newer release wrote it
+    `is_readable` is False where the record of it cannot be read in full, because a newer release wrote it
     or something of it is gone: it then covers the whole log.
     """
 
@@ -81,7 +81,7 @@ class Hold:
     matter: str | None
     review_at: str | None
     extents: tuple[Extent, ...]
-    is_read: bool = True
+    is_readable: bool = True
 
     def __str__(self) -> str:
         matter = f" for {self.matter}" if self.matter is not None else ""
@@ -112,7 +112,10 @@ class StandingHolds:
             self._places.setdefault(hold_id, []).append(workflow)
             by_id.setdefault(hold_id, []).extend(events)
         self.holds = tuple(_hold(hold_id, events) for hold_id, events in by_id.items())
-        self._by_extent = {extent: hold for hold in reversed(self.holds) for extent in hold.extents}
+        self._by_extent: dict[Extent, list[Hold]] = {}
+        for hold in self.holds:
+            for extent in hold.extents:
+                self._by_extent.setdefault(extent, []).append(hold)
         self._users = _held_users(log, self.holds)
 
     def __iter__(self) -> Iterator[Hold]:
@@ -124,8 +127,15 @@ class StandingHolds:
 
     def over(self, item: OfWorkflow) -> Hold | None:
         """Return a hold that covers the workflow that an event or a run belongs to."""
-        found = map(self._by_extent.get, self.extents_over(item))
-        return next((hold for hold in found if hold is not None), None)
+        return next(self._over(item), None)
+
+    def all_over(self, item: OfWorkflow) -> tuple[Hold, ...]:
+        """Return all the holds that cover the workflow that an event or a run belongs to."""
+        return tuple(dict.fromkeys(self._over(item)))
+
+    def _over(self, item: OfWorkflow) -> Iterator[Hold]:
+        for extent in self.extents_over(item):
+            yield from self._by_extent.get(extent, ())
 
     def extents_over(self, item: OfWorkflow) -> Iterator[Extent]:
         """Yield each extent that covers the workflow that an event or a run belongs to."""
@@ -135,22 +145,33 @@ class StandingHolds:
             for tenant_id in (None, key.tenant_id):
                 yield Extent(None, tenant_id, user_id)
 
-    def over_user(self, user_id: str, tenant_id: str | object | None = ANY_TENANT) -> Hold | None:
-        """Return a hold on this very person, whatever the log has of them; of a tenant, or of any."""
-        for hold in self.holds:
-            for extent in hold.extents:
-                of_tenant = tenant_id is ANY_TENANT or extent.tenant_id in (None, tenant_id)
-                if extent.user_id == user_id and of_tenant:
-                    return hold
-        return None
+    def over_user(self, user_id: str, tenant_id: str | object | None = ANY_TENANT) -> tuple[Hold, ...]:
+        """Return the holds on this very person, whatever the log has of them; of a tenant, or of any."""
+        return tuple(
+            hold
+            for hold in self.holds
+            if any(
+                extent.user_id == user_id and _is_of(tenant_id, extent.tenant_id) for extent in hold.extents
+            )
+        )
 
     def places(self, hold_id: str) -> Sequence[WorkflowKey]:
         """Return the workflows in which a hold is recorded."""
         return self._places.get(hold_id, ())
 
-    def past_records(self) -> Iterator[AnyEvent]:
-        """Yield the records of holds that no longer stand."""
-        return iter(self._past)
+    def past_records_of(
+        self, user_id: str, tenant_id: str | object | None = ANY_TENANT
+    ) -> Iterator[AnyEvent]:
+        """Yield the records that still name a person, of holds on them that no longer stand."""
+        for event in self._past:
+            said = event.opened()
+            if said.get("userId") == user_id and _is_of(tenant_id, said.get("tenantId")):
+                yield event
+
+
+def _is_of(asked: str | object | None, tenant_id: str | None) -> bool:
+    """Tell whether a hold on a tenant, or on all (None), is among those that are asked for."""
+    return asked is ANY_TENANT or tenant_id in (None, asked)
 
 
 def refusal(hold: Hold, what: str) -> HoldStands:
@@ -181,7 +202,7 @@ def _identity(event: AnyEvent) -> tuple[str, str]:
 def _hold(hold_id: str, records: Sequence[AnyEvent]) -> Hold:
     """Return the hold that these records, all of them standing, place."""
     newest = {name: read_free_form(value) for name, value in records[-1].opened().items()}
-    is_read = all(map(_is_read, records))
+    is_readable = all(map(_is_readable, records))
     return Hold(
         hold_id=hold_id,
         placed_at=records[0].timestamp,
@@ -189,8 +210,8 @@ def _hold(hold_id: str, records: Sequence[AnyEvent]) -> Hold:
         reason=_text(newest.get("reason")),
         matter=_text(newest.get("matter")),
         review_at=_text(newest.get("reviewAt")),
-        extents=tuple(dict.fromkeys(map(_extent, records))) if is_read else (Extent(),),
-        is_read=is_read,
+        extents=tuple(dict.fromkeys(map(_extent, records))) if is_readable else (Extent(),),
+        is_readable=is_readable,
     )
 
 
@@ -198,7 +219,7 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _is_read(record: AnyEvent) -> bool:
+def _is_readable(record: AnyEvent) -> bool:
     payload = record.payload_json
     if payload is None or not isinstance(record.payload, LegalHoldChanged):
         return False
@@ -207,7 +228,7 @@ def _is_read(record: AnyEvent) -> bool:
 
 def _extent(record: AnyEvent) -> Extent:
     payload = record.payload
-    assert isinstance(payload, LegalHoldChanged)  # noqa: S101 (`_is_read` says so)
+    assert isinstance(payload, LegalHoldChanged)  # noqa: S101 (`_is_readable` says so)
     if record.workflow_id == LOG_WORKFLOW:
         return Extent(None, payload.tenant_id, payload.user_id)
     return Extent(WorkflowKey(record.workflow_id, record.tenant_id))
@@ -235,8 +256,9 @@ def place_hold(
 
     Raises:
         ValueError: Its id or its tenant is no name, or its id is that of a hold that stands; id, actor,
-            reason or matter, which stay when it is lifted, name the user; workflows are given beside a
-            tenant or a user; or one of them is the log's own, or not in the log.
+            reason or matter, which stay when it is lifted, name the user or hold a credential;
+            workflows are given beside a tenant or a user; or one of them is the log's own, or not in
+            the log.
     """
     if not is_name(change.hold_id):
         raise ValueError(
@@ -245,7 +267,8 @@ def place_hold(
         )
     if change.tenant_id is not None and not is_name(change.tenant_id):
         raise ValueError(f"hold: no workflow can be of tenant {change.tenant_id!r:.80}")
-    _check_unnamed(change, change.user_id)
+    _check_texts(change, change.user_id)
+    check_no_secret(user=change.user_id)
     if any(workflow_id.startswith(RESERVED_PREFIX) for workflow_id, _ in workflows):
         raise ValueError("hold: nothing of the log's own workflow is erased, with or without a hold")
     if workflows and (change.tenant_id is not None or change.user_id is not None):
@@ -266,21 +289,24 @@ def lift_hold(log: EventLog, change: LegalHoldChanged) -> list[AnyEvent]:
         change: Which hold, by whom and why; its `change` is ``released``.
 
     Raises:
-        ValueError: No such hold stands; or actor or reason, which stay, name the user.
+        ValueError: No such hold stands; or actor or reason, which stay, name the user or hold a
+            credential.
     """
+    _check_texts(change, None)
     standing = StandingHolds(log)
     hold = standing.find(change.hold_id)
     if hold is None:
-        raise ValueError(f"no hold {change.hold_id} stands")
+        raise ValueError(f"no hold {change.hold_id} stands; tracebus hold list says which do")
     for extent in hold.extents:
-        _check_unnamed(change, extent.user_id)
+        _check_texts(change, extent.user_id)
     return _record(log, change, standing.places(change.hold_id))
 
 
-def _check_unnamed(change: LegalHoldChanged, user_id: str | None) -> None:
-    """Check that what stays of the record of a hold does not name the person whom it is about."""
+def _check_texts(change: LegalHoldChanged, user_id: str | None) -> None:
+    """Check that what stays of the record of a hold names neither a credential nor the person it is about."""
+    texts = {"hold": change.hold_id, "actor": change.actor, "reason": change.reason}
+    check_no_secret(matter=change.matter, **texts)
     if user_id is not None:
-        texts = {"hold": change.hold_id, "actor": change.actor, "reason": change.reason}
         check_unnamed(user_id, matter=change.matter, **texts)
 
 

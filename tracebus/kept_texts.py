@@ -1,9 +1,11 @@
-"""Texts that a record of upkeep keeps for ever: they must not name the person whom it is about."""
+"""Texts that a record of upkeep keeps for ever: they name neither a credential nor the person it is about."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+
+from tracebus.secret_scanner import DEFAULT_SCANNER
 
 
 def check_unnamed(user_id: str, **texts: str | None) -> None:
@@ -19,6 +21,21 @@ def check_unnamed(user_id: str, **texts: str | None) -> None:
                 f"{what.replace('_', ' ')}: names the user, and would stay when the rest is erased; write it "
                 "without, and keep who is meant outside of the log"
             )
+
+
+def check_no_secret(**texts: str | None) -> None:
+    """Check that texts, by what they are, hold no credential of a known form (ADR 0017).
+
+    What code records is masked. What a person is about to write is refused, so that they learn of it.
+
+    Raises:
+        ValueError: One does. The message does not repeat it.
+    """
+    for what, text in texts.items():
+        found = () if text is None else DEFAULT_SCANNER.mask(text)[1]
+        if found:
+            kinds = ", ".join(dict.fromkeys(found))
+            raise ValueError(f"{what.replace('_', ' ')}: holds a secret ({kinds}); write it without")
 
 
 def _folded(text: str) -> str:

@@ -19,12 +19,20 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from evidence.header import format_timestamp
-from tracebus.erasure import NEVER_ERASED, ErasureBatch, erasable_digests, may_erase_payload
+from tracebus.erasure import (
+    NEVER_ERASED,
+    ErasureBatch,
+    count_members,
+    erasable_digests,
+    may_erase_payload,
+)
 from tracebus.erasure_plan import scrub
 from tracebus.errors import AppendConflict, UnknownEvent
 from tracebus.eventlog.base import AnyEvent, ErasableLog, EventLog, EventQuery, RunSummary
 from tracebus.events import ErasureTarget, RetentionApplied
 from tracebus.holds import StandingHolds
+from tracebus.in_clear import ClearShare, InClear
+from tracebus.kept_texts import check_no_secret
 from tracebus.period import Period
 from tracebus.retention_policy import DEFAULT_POLICY, FOREVER, RetentionPolicy
 from tracebus.times import to_timestamp
@@ -41,19 +49,22 @@ _ATTEMPTS: Final = 5
 
 @dataclass(slots=True)
 class Tally:
-    """How much of how many events: whole payloads, and sensitive members of others."""
+    """How much of how many events: whole payloads, and sensitive members of others.
+
+    A member counts once, with those within it.
+    """
 
     events: int = 0
     payloads: int = 0
     members: int = 0
 
-    def add(self, digests: frozenset[str] | None) -> None:
+    def add(self, event: AnyEvent, digests: frozenset[str] | None) -> None:
         """Count one event, of which these digests are meant, or the whole payload (None)."""
         self.events += 1
         if digests is None:
             self.payloads += 1
         else:
-            self.members += len(digests)
+            self.members += count_members(event, digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,7 @@ class RetentionReport:
 
     `held` tells by hold id what was due and stays, `open_runs` how many runs were passed over because
     they have not ended, `records` how many ``retention_applied`` events tell of what was erased.
+    `in_clear` is, by type, what a rehearsal finds in payloads that stay longer than their sensitive members.
     `not_scrubbed` says why its bytes may still be in the log's files; None: they are not.
     """
 
@@ -83,6 +95,7 @@ class RetentionReport:
     held: dict[str, Tally]
     open_runs: int
     records: int
+    in_clear: dict[str, ClearShare]
     not_scrubbed: str | None = None
 
     @property
@@ -126,7 +139,8 @@ def apply_retention(
 
     Raises:
         TypeError: The log cannot erase.
-        ValueError: The actor is empty.
+        ValueError: The actor is empty; or the actor, the policy's name or a legal basis, which the records
+            keep, holds a credential.
         EventLogUnavailable: The log cannot be read or written now; repeat it.
         AppendUnknown: It cannot be told whether the last step is done; repeat it.
         EvidenceError: What is due was damaged; nothing of its step was erased.
@@ -135,6 +149,9 @@ def apply_retention(
         raise TypeError(f"log: expected one that can erase, found {type(log).__name__}")
     if not actor.strip():
         raise ValueError("actor: expected a service or person, for the records, found nothing")
+    check_no_secret(actor=actor, policy=policy.name)
+    for rule in policy.rules:
+        check_no_secret(legal_basis=rule.legal_basis)
     application = _Application(log, policy, format_timestamp(clock()), actor, progress)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -143,7 +160,7 @@ def apply_retention(
         except (AppendConflict, UnknownEvent):  # a hold was placed meanwhile, or somebody else erased it
             if attempt == _ATTEMPTS:
                 raise
-    return replace(application.report(is_rehearsal=False), not_scrubbed=scrub(log))
+    return replace(application.report(), not_scrubbed=scrub(log))
 
 
 def rehearse_retention(
@@ -160,9 +177,9 @@ def rehearse_retention(
         EvidenceError: What is due was damaged.
     """
     now = format_timestamp(time.time_ns()) if at is None else to_timestamp(at)
-    application = _Application(log, policy, now, DEFAULT_ACTOR, progress)
+    application = _Application(log, policy, now, DEFAULT_ACTOR, progress, is_rehearsal=True)
     application.run(lambda holds: None)
-    return application.report(is_rehearsal=True)
+    return application.report()
 
 
 def kept_until(policy: RetentionPolicy, event: AnyEvent, ended_at: str | None) -> KeptUntil:
@@ -245,8 +262,11 @@ class _Application:
         now: str,
         actor: str,
         progress: Callable[[int], object],
+        *,
+        is_rehearsal: bool = False,
     ) -> None:
         self._log = log
+        self._is_rehearsal = is_rehearsal
         self._policy = policy
         self._now = now
         self._progress = progress
@@ -260,6 +280,7 @@ class _Application:
         self._latest_cutoff = max((clause.cutoff for clause in self._clauses.values()), default="")
         self._held: dict[str, Tally] = {}
         self._open_runs = self._records = 0
+        self._in_clear = InClear()
 
     def run(self, new_batch: Callable[[StandingHolds], ErasureBatch | None]) -> None:
         """Go through all runs; what is gone already is not due again."""
@@ -268,9 +289,9 @@ class _Application:
         step = _Step(new_batch(holds))
         for run in self._ended_runs():
             hold = holds.over(run)
-            for due in self._due(run):
+            for due in self._due(run, self._in_clear if self._is_rehearsal and hold is None else None):
                 if hold is not None:
-                    self._held.setdefault(hold.hold_id, Tally()).add(due.digests)
+                    self._held.setdefault(hold.hold_id, Tally()).add(due.event, due.digests)
                     continue
                 step.add(due)
                 if step.size >= _STEP:
@@ -278,11 +299,18 @@ class _Application:
                     step = _Step(new_batch(holds))
         self._records += step.commit()
 
-    def report(self, *, is_rehearsal: bool) -> RetentionReport:
+    def report(self) -> RetentionReport:
         """Return what was done, or would have been."""
         periods = tuple(clause.report() for clause in self._clauses.values())
         return RetentionReport(
-            self._policy, self._now, is_rehearsal, periods, self._held, self._open_runs, self._records
+            self._policy,
+            self._now,
+            self._is_rehearsal,
+            periods,
+            self._held,
+            self._open_runs,
+            self._records,
+            self._in_clear.shares(),
         )
 
     def _ended_runs(self) -> Iterator[RunSummary]:
@@ -299,7 +327,8 @@ class _Application:
             seen += run.events
             self._progress(seen)
 
-    def _due(self, run: RunSummary) -> Iterator[_Due]:
+    def _due(self, run: RunSummary, in_clear: InClear | None) -> Iterator[_Due]:
+        """Yield what is due of a run; what its payloads keep in the clear is counted, if it is to be."""
         ended_at = end_of(run)
         for event in self._log.query(EventQuery(run_id=run.run_id)):
             index = self._policy.decide(event.type, event.tenant_id)
@@ -308,8 +337,11 @@ class _Application:
             if payloads is not None and may_erase_payload(event.type):
                 if event.payload_json is not None:
                     yield _Due(event, payloads, None)
-            elif members is not None and (digests := erasable_digests(event)):
-                yield _Due(event, members, digests)
+            elif members is not None:
+                if in_clear is not None:
+                    in_clear.add(event)
+                if digests := erasable_digests(event):
+                    yield _Due(event, members, digests)
 
     def _over(self, index: int | None, what: What, ended_at: str | None) -> _Clause | None:
         """Return the clause of a rule whose period is over for a run that ended then."""
@@ -322,19 +354,19 @@ class _Step:
 
     def __init__(self, batch: ErasureBatch | None) -> None:
         self._batch = batch
-        self._counts: list[tuple[_Clause, frozenset[str] | None]] = []
+        self._due: list[_Due] = []
         self.size = 0
 
     def add(self, due: _Due) -> None:
         """Add what is due of an event."""
         if self._batch is not None:
             self._batch.add(due.event, due.digests, due.clause)
-        self._counts.append((due.clause, due.digests))
+        self._due.append(due)
         self.size += 1 if due.digests is None else len(due.digests)
 
     def commit(self) -> int:
         """Erase it; return how many events record it."""
         records = 0 if self._batch is None else len(self._batch.commit())
-        for clause, digests in self._counts:
-            clause.erased.add(digests)
+        for due in self._due:
+            due.clause.erased.add(due.event, due.digests)
         return records

@@ -17,22 +17,23 @@ erased with the ``userId`` that it is made of. Nothing is recorded: a log that i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from evidence import canonical
-from evidence.disclosure import open_payload
+from evidence.disclosure import digests_in, open_payload
 from evidence.header import format_timestamp
 from evidence.projection import ERASING
 from evidence.scope import targets_of
 from tracebus.eventlog.base import ANY_TENANT, AnyEvent, EventLog, EventQuery, RunSummary
-from tracebus.events import BundleExported, RunStarted
+from tracebus.events import RunStarted
 from tracebus.holds import Hold, StandingHolds, WorkflowKey
+from tracebus.in_clear import members_in_clear
 from tracebus.mentions import Mentions
+from tracebus.out_of_reach import exports_of, other_runs
 from tracebus.retention import KeptUntil, end_of, kept_until
 from tracebus.retention_policy import DEFAULT_POLICY, FOREVER, RetentionPolicy
-from tracebus.upkeep import LOG_WORKFLOW
 
 
 class Erased(NamedTuple):
@@ -46,10 +47,15 @@ class Erased(NamedTuple):
 
 
 class HeldEvent(NamedTuple):
-    """An event of a run for the person: how many sensitive members are held, what was erased, until when."""
+    """An event of a run for the person: how much is held, what was erased, until when.
+
+    `members` is how many sensitive ones are held, each counted once with those within it. `in_clear` are
+    the members of the payload that stand in the clear, whole or in part: they go only with the payload.
+    """
 
     event: AnyEvent
     members: int
+    in_clear: tuple[str, ...]
     erased: tuple[Erased, ...]
     kept_until: KeptUntil
 
@@ -86,14 +92,16 @@ def _later(one: str | None, other: str | None) -> str | None:
 class SubjectWorkflow:
     """A workflow with runs that were started for the person, in the order in which they began.
 
-    `exports` are the ``bundle_exported`` events of bundles of it, `hold` is a legal hold that covers it.
+    `other_runs` were not started for the person: what they hold is not in the view. `exports` are the
+    ``bundle_exported`` events of bundles of it, `holds` the legal holds that cover it.
     """
 
     workflow_id: str
     tenant_id: str | None
     runs: tuple[RunSummary, ...]
+    other_runs: tuple[RunSummary, ...]
     exports: tuple[AnyEvent, ...]
-    hold: Hold | None
+    holds: tuple[Hold, ...]
 
     @property
     def started_at(self) -> str:
@@ -127,8 +135,10 @@ class SubjectView:
     policy: RetentionPolicy
     mentions: Mentions
     workflows: tuple[SubjectWorkflow, ...]
-    hold: Hold | None
-    """A legal hold on this very person."""
+    holds: tuple[Hold, ...]
+    """The legal holds on this very person."""
+    past_holds: tuple[AnyEvent, ...]
+    """The records of such holds that were lifted, and still name the person."""
 
     def events(self, workflow: SubjectWorkflow) -> Iterator[HeldEvent]:
         """Yield the events of the person's runs in a workflow, in the order of the log.
@@ -199,12 +209,14 @@ def subject_view(
     run_ids: dict[WorkflowKey, set[str]] = {}
     for event in log.query(EventQuery(user_id=user_id, tenant_id=tenant_id, types=(RunStarted.type,))):
         run_ids.setdefault(WorkflowKey(event.workflow_id, event.tenant_id), set()).add(event.run_id)
-    exports = _exports(log, run_ids.keys())
+    exports = exports_of(log, run_ids.keys())
     workflows = []
     for key, ids in run_ids.items():
         runs = log.runs(workflow_id=key.workflow_id, tenant_id=key.tenant_id)
         own = tuple(run for run in runs if run.run_id in ids)
-        workflows.append(SubjectWorkflow(*key, own, tuple(exports.get(key, ())), holds.over(own[0])))
+        others = other_runs(log, key, ids)
+        told = tuple(exports.get(key, ()))
+        workflows.append(SubjectWorkflow(*key, own, others, told, holds.all_over(own[0])))
     return SubjectView(
         log,
         user_id,
@@ -214,19 +226,8 @@ def subject_view(
         texts,
         tuple(workflows),
         holds.over_user(user_id, tenant_id),
+        tuple(holds.past_records_of(user_id, tenant_id)),
     )
-
-
-def _exports(log: EventLog, workflows: Collection[WorkflowKey]) -> dict[WorkflowKey, list[AnyEvent]]:
-    """Return which events tell that bundles of these workflows were exported."""
-    found: dict[WorkflowKey, list[AnyEvent]] = {}
-    if workflows:
-        for event in log.query(EventQuery(workflow_id=LOG_WORKFLOW, types=(BundleExported.type,))):
-            said = event.opened()
-            key = WorkflowKey(said.get("workflowId", ""), said.get("tenantId"))
-            if key in workflows:
-                found.setdefault(key, []).append(event)
-    return found
 
 
 _Named = tuple[str, set[str] | None]
@@ -244,13 +245,17 @@ def _erased_in(records: Iterator[AnyEvent]) -> dict[str, list[_Named]]:
 
 def _held(event: AnyEvent, named: Sequence[_Named], until: KeptUntil) -> HeldEvent:
     """Return what of an event is held, and what was erased of it by which records."""
-    erased = [Erased(by, None if digests is None else len(digests)) for by, digests in named]
     if event.payload_json is None:
+        erased = [Erased(by, None if digests is None else len(digests)) for by, digests in named]
         if all(digests is not None for _, digests in named):
             erased.append(Erased(None, None))
-        return HeldEvent(event, 0, tuple(erased), until)
-    opened = open_payload(canonical.loads(event.payload_json), event.disclosures, f"event {event.id}")
+        return HeldEvent(event, 0, (), tuple(erased), until)
+    payload = canonical.loads(event.payload_json)
+    opened = open_payload(payload, event.disclosures, f"event {event.id}")
+    # Of what a record names, members within others are not seen any more: they count with the outer ones.
+    erased = [Erased(by, len(digests & opened.hidden) or len(digests)) for by, digests in named if digests]
     unexplained = opened.hidden.difference(*(digests or () for _, digests in named))
     if unexplained:
         erased.append(Erased(None, len(unexplained)))
-    return HeldEvent(event, len(opened.shown), tuple(erased), until)
+    members = len(opened.shown.intersection(digests_in(payload)))
+    return HeldEvent(event, members, tuple(members_in_clear(payload)), tuple(erased), until)

@@ -3,17 +3,19 @@
 ::
 
     {"type":"tracebus/subject-view/v1","log":…,"createdAt":…,"userId":…,"tenantId":…,"texts":[…],
-     "retentionPolicy":{"name":…,"digest":…},"hold":null,
+     "retentionPolicy":{"name":…,"digest":…},"holds":[…],"pastHolds":[…],
      "workflows":[
-      {"workflowId":…,"tenantId":…,"startedAt":…,"lastAt":…,"runs":[…],"hold":null,"exports":[…],
+      {"workflowId":…,"tenantId":…,"startedAt":…,"lastAt":…,"runs":[…],"otherRuns":[…],"holds":[…],"exports":[…],
        "events":[
-        {"event":{…},"membersHeld":2,"erased":[…],"membersUntil":…,"payloadUntil":…}
+        {"event":{…},"membersHeld":2,"inTheClear":["tool"],"erased":[…],"membersUntil":…,"payloadUntil":…}
        ],"erasures":[…],"held":{…}}
      ],"mentioned":[
       {"texts":["marta@example.org"],"event":{…}}
      ],"held":{…},"mentions":1}
 
-An ``event`` is its header and its payload, with the sensitive members that are held. Times until which
+An ``event`` is its header and its payload, with the sensitive members that are held; those that are named as
+``inTheClear`` are none, and go only with the whole payload. ``otherRuns`` are runs of the workflow that were
+not started for the person, and ``pastHolds`` records of lifted holds that still name them. Times until which
 something is kept are ``forever``, or null where the run has not ended. It is written event by event, in
 ASCII.
 """
@@ -102,7 +104,8 @@ def _head(view: SubjectView) -> dict[str, Any]:
         **tenant,
         "texts": view.mentions.texts,
         "retentionPolicy": {"name": view.policy.name, "digest": view.policy.digest},
-        "hold": _hold_to_json(view.hold),
+        "holds": [_hold_to_json(hold) for hold in view.holds],
+        "pastHolds": [_past_hold_to_json(record) for record in view.past_holds],
     }
 
 
@@ -114,7 +117,8 @@ def workflow_to_json(workflow: SubjectWorkflow) -> dict[str, Any]:
         "startedAt": workflow.started_at,
         "lastAt": workflow.last_at,
         "runs": [_run_to_json(run) for run in workflow.runs],
-        "hold": _hold_to_json(workflow.hold),
+        "otherRuns": [_run_to_json(run) for run in workflow.other_runs],
+        "holds": [_hold_to_json(hold) for hold in workflow.holds],
         "exports": [_export_to_json(export) for export in workflow.exports],
     }
 
@@ -124,7 +128,7 @@ def count_to_json(count: HeldCount) -> dict[str, Any]:
     until = {} if count.members_until == "" else {"membersUntil": count.members_until}
     return {
         "events": count.events,
-        "members": count.members,
+        "membersHeld": count.members,
         **until,
         "erasedMembers": count.erased_members,
         "erasedPayloads": count.erased_payloads,
@@ -141,6 +145,7 @@ def _held_to_json(held: HeldEvent) -> dict[str, Any]:
     return {
         "event": held.event.to_wire(opened=True),
         "membersHeld": held.members,
+        "inTheClear": held.in_clear,
         "erased": [
             {"by": part.by} | ({"payload": True} if part.members is None else {"members": part.members})
             for part in held.erased
@@ -160,8 +165,12 @@ def _run_to_json(run: RunSummary) -> dict[str, Any]:
     }
 
 
-def _hold_to_json(hold: Hold | None) -> dict[str, Any] | None:
-    return None if hold is None else {"holdId": hold.hold_id, "placedAt": hold.placed_at}
+def _hold_to_json(hold: Hold) -> dict[str, Any]:
+    return {"holdId": hold.hold_id, "placedAt": hold.placed_at}
+
+
+def _past_hold_to_json(record: AnyEvent) -> dict[str, Any]:
+    return {"holdId": record.opened().get("holdId"), "placedAt": record.timestamp, "eventId": record.id}
 
 
 def _export_to_json(export: AnyEvent) -> dict[str, Any]:

@@ -6,16 +6,21 @@ from collections.abc import Sequence
 from typing import Final
 
 from evidence.bundle import EvidenceBundle
-from tracebus.committed import commit
+from tracebus.committed import Committer
 from tracebus.eventlog.base import Draft
 from tracebus.events import BundleExported, RunCompleted, RunStarted
 from tracebus.ids import new_ulid
+from tracebus.kept_texts import check_no_secret
 from tracebus.payload import EventPayload
+from tracebus.secret_scanner import DEFAULT_SCANNER
 
 RESERVED_PREFIX: Final = "tracebus:"
 """Ids that begin so belong to the log itself."""
 
 LOG_WORKFLOW: Final = f"{RESERVED_PREFIX}log"
+
+_COMMITTER: Final = Committer(scanner=DEFAULT_SCANNER)
+"""Masks credentials in texts that nobody was asked to write anew, such as why a key was retired."""
 
 
 def exported(
@@ -29,7 +34,11 @@ def exported(
 
     Under a later checkpoint it shows that the bundle is older than that. An erasure lists by it who has
     bundles of what was erased.
+
+    Raises:
+        ValueError: One of these texts holds a credential.
     """
+    check_no_secret(actor=actor, recipient=recipient, purpose=purpose)
     tree = bundle.tree
     withheld, erased = tree["scope"]["withheld"], tree["scope"]["erased"]
     return BundleExported(
@@ -67,6 +76,8 @@ def _maintenance(
     run_id: str, workflow_id: str, tenant_id: str | None, payloads: Sequence[EventPayload]
 ) -> list[Draft]:
     return [
-        Draft(run_id=run_id, workflow_id=workflow_id, committed=commit(payload), tenant_id=tenant_id)
+        Draft(
+            run_id=run_id, workflow_id=workflow_id, committed=_COMMITTER.commit(payload), tenant_id=tenant_id
+        )
         for payload in (RunStarted(kind="maintenance"), *payloads, RunCompleted(outcome="completed"))
     ]

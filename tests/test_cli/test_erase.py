@@ -31,6 +31,12 @@ Cli = Callable[..., Result]
 
 WHY = ("--reason", "asked for", "--legal-basis", "GDPR Art. 17(1)(b)")
 
+LEFT = (
+    "left, for it stands in the clear: tool_executed (1: callId, tool), tool_proposed (1: callId, tool); "
+    "--payloads takes these payloads"
+)
+"""What is said of the payloads of transfer-42, which hold nothing personal."""
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[SqliteEventLog]:
@@ -71,9 +77,11 @@ def test_a_user(cli: Cli, log: Path) -> None:
     ] == [line.split() for line in lines[1:4]]
     assert [
         "3 sensitive members of 3 events in 1 workflow erased: transfer-42",
+        LEFT,
+        "without the userId they are found by --workflow, and by --user no more",
         f"recorded as {record.id}",
         "what was erased is gone from the log's files",
-    ] == lines[4:7]
+    ] == lines[4:9]
     payload = record.payload
     assert isinstance(payload, DataErased)
     assert ("asked for", "GDPR Art. 17(1)(b)", "DSR-204", "cli", 3) == (
@@ -93,11 +101,16 @@ def test_dry_run(cli: Cli, log: Path) -> None:
     assert {
         "workflows": [{"workflowId": "transfer-42", "tenantId": None}],
         "types": {
-            name: {"events": 1, "sensitiveMembers": 1, "payloads": 0}
+            name: {"events": 1, "members": 1, "payloads": 0}
             for name in ("run_started", "tool_executed", "tool_proposed")
         },
         "openRuns": [],
         "otherRuns": [],
+        "inTheClear": {
+            name: {"payloads": 1, "members": ["callId", "tool"]}
+            for name in ("tool_executed", "tool_proposed")
+        },
+        "unmatched": [],
         "exports": [],
     } == facts
 
@@ -112,7 +125,7 @@ def test_json(cli: Cli, log: Path, bundle: Path) -> None:
     assert ([event.id for event in erasures(log)], True, None) == (
         facts["records"],
         facts["scrubbed"],
-        facts["reason"],
+        facts["notScrubbed"],
     )
     assert (bundle_id, "transfer-42") == (export["bundleId"], export["workflowId"])
 
@@ -186,7 +199,7 @@ def test_a_held_name_in_the_bytes(cli: Cli, log: Path) -> None:
         (["--user", "u-91", "--yes"], "expected --reason and --legal-basis"),
         (["--user", "u-91", *WHY], "look with --dry-run what would go, and then add --yes"),
         (["--user", "nobody", *WHY, "--yes"], "no run in the log was started for user nobody"),
-        (["--user", "u-9", *WHY, "--yes"], "no run in the log was started for user u-9,"),
+        (["--user", "u-9", *WHY, "--yes"], "no run in the log was started for user u-9:"),
         (["--user", "u-91", "--tenant", "acme", *WHY, "--yes"], "no run in the log was started for user"),
         (["--workflow", "nothing", *WHY, "--yes"], "the log has no workflow nothing"),
         (
@@ -234,7 +247,7 @@ def test_a_user_of_two_tenants(cli: Cli, log: Path) -> None:
     result = cli("erase", "--user", "u-7", "--tenant", "acme", *WHY, "--yes", "--log", log)
     assert (2, 0) == (unclear.exit_code, result.exit_code)
     assert "still open: open; what is recorded there from now on stays" in result.stdout
-    assert "not touched, for they were not started for this user: child; they hold" in result.stdout
+    assert "not touched, for they were not started for this user: child; --workflow erases" in result.stdout
     with opened(log) as store:
         left = {event.tenant_id for event in store.query(EventQuery(user_id="u-7"))}
     assert {"böll"} == left
@@ -272,7 +285,8 @@ def test_on_a_terminal_it_asks(log: Path, answer: str, left: int) -> None:
         stdout, _ = process.communicate(timeout=60)
         os.close(person)
     assert (0, left) == (process.returncode, len(held(log)))
-    assert "would be erased: transfer-42\nErase this? It cannot be undone [y/N]:" in stdout
+    assert f"would be erased: transfer-42\n{LEFT}\n" in stdout
+    assert "\nErase this? It cannot be undone [y/N]:" in stdout
     assert ("nothing was erased" in stdout) == (left == 3)
 
 

@@ -8,7 +8,9 @@ import pytest
 from click.testing import Result
 
 from tracebus import EventQuery, SqliteEventLog
+from tracebus.eventlog import AnyEvent, EventLog
 from tracebus.events import LegalHoldChanged
+from tracebus.holds import WorkflowKey, lift_hold, place_hold
 
 Cli = Callable[..., Result]
 
@@ -49,11 +51,12 @@ def test_set_list_lift(cli: Cli, log: Path) -> None:
         "reason": "counsel asked",
         "matter": "claim 17",
         "reviewAt": "2027-01-31T00:00:00.000000000Z",
-        "isRead": True,
+        "isReadable": True,
         "over": [{"userId": "u-91", "tenantId": None}],
+        "coveredWorkflows": 1,
     } == hold
     table = cli("hold", "list", "--log", log).stdout.splitlines()
-    assert ["hold", "placed", "by", "matter", "over", "review"] == table[0].split()
+    assert ["hold", "placed", "by", "reason", "matter", "over", "workflows", "review"] == table[0].split()
     assert "claim-17" in table[1]
     assert 0 == cli("hold", "lift", "claim-17", "--reason", "settled", "--log", log).exit_code
     assert [] == listed(cli, log)
@@ -111,17 +114,18 @@ def test_an_id_that_stands(cli: Cli, log: Path) -> None:
     other = cli("hold", "lift", "h2", "--reason", "r", "--log", log)
     assert (2, 2) == (again.exit_code, other.exit_code)
     assert "stands already" in again.stderr
-    assert "no hold h2 stands" in other.stderr
+    assert "no hold h2 stands; tracebus hold list" in other.stderr
 
 
 def test_nobody_yet(cli: Cli, log: Path) -> None:
     """A hold on somebody the log does not know yet is placed, and the command says so."""
     result = cli("hold", "set", "h1", "--user", "u-9", "--reason", "r", "--log", log)
     assert "over user u-9: nothing that is in the log yet, and what is recorded later" in result.stdout
+    assert "note: no run in the log was started for user u-9 so far" in result.stderr
     facts = json.loads(
         cli("hold", "set", "h2", "--tenant", "acme", "--reason", "r", "--log", log, "--json").stdout
     )
-    assert (3, 1) == (facts["coveredWorkflows"], len(facts["events"]))
+    assert (3, 1) == (facts["coveredWorkflows"], len(facts["records"]))
 
 
 def test_no_log(cli: Cli, tmp_path: Path) -> None:
@@ -133,3 +137,52 @@ def test_no_log(cli: Cli, tmp_path: Path) -> None:
     ):
         assert 2 == cli("hold", *arguments, "--log", "none.db").exit_code
     assert not (tmp_path / "none.db").exists()
+
+
+def test_list(cli: Cli, log: Path) -> None:
+    """The table tells why each hold was placed, and how many workflows it covers now."""
+    cli("hold", "set", "h1", "--tenant", "acme", "--reason", "tender", "--log", log)
+    cli("hold", "set", "h2", "--workflow", "transfer-42", "--reason", "audit", "--log", log)
+    lines = cli("hold", "list", "--log", log).stdout.splitlines()
+    assert ["h1", "tender", "tenant", "acme", "3"] == [lines[1].split()[i] for i in (0, 3, 5, 6, 7)]
+    assert [3, 1] == [hold["coveredWorkflows"] for hold in listed(cli, log)]
+
+
+def test_lifted_in_that_moment(cli: Cli, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hold that somebody lifts while it is placed does not stand, and that is said."""
+
+    def place_and_lift(
+        store: EventLog, change: LegalHoldChanged, workflows: list[WorkflowKey]
+    ) -> list[AnyEvent]:
+        events = place_hold(store, change, workflows)
+        lift_hold(store, LegalHoldChanged(hold_id=change.hold_id, change="released", actor="somebody"))
+        return events
+
+    monkeypatch.setattr("tracebus.cli.hold.place_hold", place_and_lift)
+    result = cli("hold", "set", "h1", "--whole-log", "--reason", "r", "--log", log)
+    assert (1, []) == (result.exit_code, listed(cli, log))
+    assert "hold h1 was placed, as 0" in result.stderr
+    assert "it does not stand" in result.stderr
+
+
+def test_a_day_of_review(cli: Cli, log: Path) -> None:
+    """A day is its midnight, UTC; what is neither a day nor a time is refused."""
+    days = ("2027-01-31", "2027-02-30", "2027-1-31")
+    codes = [
+        cli("hold", "set", day, "--whole-log", "--reason", "r", "--review-at", day, "--log", log).exit_code
+        for day in days
+    ]
+    assert ([0, 2, 2], ["2027-01-31T00:00:00.000000000Z"]) == (
+        codes,
+        [hold["reviewAt"] for hold in listed(cli, log)],
+    )
+
+
+def test_help(cli: Cli) -> None:
+    """What --tenant and --no-tenant mean is said by each command for itself."""
+    set_, subject = (
+        " ".join(cli(*name, "--help").output.split()) for name in (("hold", "set"), ("subject",))
+    )
+    assert "Of this tenant; by itself: over all of its workflows." in set_
+    assert "With --workflow: the workflow of this id without a tenant." in set_
+    assert "Only what this tenant's workflows hold." in subject

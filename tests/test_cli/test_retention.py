@@ -106,13 +106,13 @@ def test_apply_json(cli: Cli, old: Path) -> None:
     )
     assert ({"events": 3, "members": 3, "payloads": 0}, 2, 1, True) == (
         first["erased"],
-        first["records"],
+        first["recordCount"],
         first["openRuns"],
         first["scrubbed"],
     )
     assert ({"events": 0, "members": 0, "payloads": 0}, 0, False) == (
         second["erased"],
-        second["records"],
+        second["recordCount"],
         second["isRehearsal"],
     )
 
@@ -167,3 +167,23 @@ def test_wrong_usage(cli: Cli, old: Path, arguments: tuple[str, ...]) -> None:
     """What does not go together, or is not there, is refused, and no log is made."""
     result = cli("retention", "apply", "--log", old, *arguments)
     assert (2, 4, False) == (result.exit_code, held(old), Path("absent.db").exists())
+
+
+def test_a_day(cli: Cli, log: Path) -> None:
+    """A day is its midnight, UTC."""
+    day, time = (
+        json.loads(cli("retention", "apply", "--dry-run", "--now", now, "--json", "--log", log).stdout)
+        for now in ("2099-01-01", LATER)
+    )
+    assert ("2099-01-01T00:00:00.000000000Z", time) == (day["at"], day)
+
+
+def test_a_disclosure_policy(cli: Cli, log: Path, tmp_path: Path) -> None:
+    """A disclosure policy that is given in place of a retention policy is called by its name."""
+    path = tmp_path / "show.toml"
+    path.write_text('version = 1\nname = "p"\nshow = ["*"]\nreason = "r"\n')
+    result = cli("retention", "apply", "--policy", path, "--yes", "--log", log)
+    assert (2, True) == (
+        result.exit_code,
+        "this is a disclosure policy (it has `show`); expected a retention policy" in result.output,
+    )

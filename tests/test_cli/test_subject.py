@@ -3,13 +3,14 @@
 import json
 import os
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.test_cli.conftest import Cli
-from tracebus import SqliteEventLog, ToolExecuted
+from tracebus import EventQuery, SqliteEventLog, ToolExecuted
 from tracebus.subject_document import Counted, write_document
 from tracebus.testing import draft, started
 
@@ -32,11 +33,14 @@ def test_full(cli: Cli, log: Path) -> None:
 
 
 def test_mentions(cli: Cli, log: Path) -> None:
-    """Mentions in other runs are counted by workflow and text, apart from the person's own."""
+    """Mentions in other runs are listed with workflow and event, whose id `erase --event` takes."""
     result = cli("subject", "nobody", "--mention", "KIM", "--mention", "absent", "--log", log)
     lines = result.output.splitlines()
     assert 0 == result.exit_code, result.output
-    assert ["transfer-42", "-", "KIM", "1"] == lines[lines.index("mentioned in other runs") + 2].split()
+    with closing(SqliteEventLog(log, read_only=True)) as store:
+        (verdict,) = store.query(EventQuery(types=("approval_resolved",)))
+    line = lines[lines.index("mentioned in other runs") + 2]
+    assert ["transfer-42", "-", "approval_resolved", verdict.id, "KIM"] == line.split()
 
 
 def test_json(cli: Cli, log: Path) -> None:
@@ -164,3 +168,59 @@ def test_policy(cli: Cli, log: Path, tmp_path: Path) -> None:
 def test_wrong_usage(cli: Cli, log: Path, arguments: tuple[str, ...]) -> None:
     """What does not go together, or is not there, is refused."""
     assert 2 == cli("subject", "u-91", "--log", log, *arguments).exit_code
+
+
+def test_mentions_in_full(cli: Cli, log: Path) -> None:
+    """With --full, too, what stands in other runs is printed under its own heading, with its workflow."""
+    store = SqliteEventLog(log)
+    store.append(
+        [
+            [started("own", workflow_id="own-1", user_id="u-7")],
+            [
+                started("other", workflow_id="other-1"),
+                draft("other", ToolExecuted(tool="u-7", status="ok"), workflow_id="other-1"),
+            ],
+        ]
+    )
+    store.close()
+    output = cli("subject", "u-7", "--mention", "u-7", "--full", "--log", log).output
+    own, others = output.split("mentioned in other runs\n")
+    assert ("other-1" not in own, "own-1" not in others) == (True, True)
+    assert "tool_executed  workflow other-1, run other, event 0" in others
+    absent = cli("subject", "u-7", "--mention", "absent", "--full", "--log", log).output
+    assert "mentioned in no other run\n" in absent
+
+
+def test_in_the_clear(cli: Cli, log: Path) -> None:
+    """With --full it is marked what stands in the clear, and said what takes it."""
+    output = cli("subject", "u-91", "--full", "--log", log).output
+    assert "      in the clear: callId, tool\n" in output
+    assert "in the clear: no sensitive members; tracebus erase takes them only with --payloads" in output
+
+
+def test_what_else_there_is(cli: Cli, log: Path) -> None:
+    """Other runs of the workflow, all of its holds, and lifted ones that name the person are listed."""
+    store = SqliteEventLog(log)
+    store.append([[started("child", workflow_id="transfer-42")]])
+    store.close()
+    for hold_id in ("h1", "h2", "h3"):
+        cli("hold", "set", hold_id, "--user", "u-91", "--reason", "r", "--log", log)
+    cli("hold", "lift", "h3", "--reason", "r", "--log", log)
+    lines = [line.split(",")[0] for line in cli("subject", "u-91", "--log", log).output.splitlines()]
+    assert {
+        "  not here  child: not started for this user",
+        "  held      hold h1",
+        "  held      hold h2",
+    } <= set(lines)
+    assert [True] * 3 == [f"under a legal hold: hold {hold_id}" in lines for hold_id in ("h1", "h2")] + [
+        "named in hold h3" in lines
+    ]
+
+
+@pytest.mark.parametrize("more", [(), ("--tenant", "acme"), ("--mention", "absent")])
+def test_of_whom_only_a_lifted_hold_is_left(cli: Cli, log: Path, more: tuple[str, ...]) -> None:
+    """A lifted hold that names somebody is told also where no run was started for them."""
+    cli("hold", "set", "h1", "--user", "u-404", "--reason", "r", "--log", log)
+    cli("hold", "lift", "h1", "--reason", "r", "--log", log)
+    result = cli("subject", "u-404", *more, "--log", log)
+    assert (0, True) == (result.exit_code, "named in hold h1, which was lifted: event 0" in result.output)

@@ -139,7 +139,7 @@ def test_the_held_person_s_id(log: EventLog) -> None:
     lift(log, "h1")
     report = erase_user(log, "u-9")
     (stands,) = StandingHolds(log)
-    assert (["legal_hold_changed"], "h2", True) == (held(log), stands.hold_id, stands.is_read)
+    assert (["legal_hold_changed"], "h2", True) == (held(log), stands.hold_id, stands.is_readable)
     workflows = {event.workflow_id: event.run_id.startswith("tracebus:") for event in report.records}
     assert {"w1": False, LOG_WORKFLOW: True} == workflows
 
@@ -174,7 +174,7 @@ def test_a_hold_of_the_same_id_again(log: EventLog) -> None:
         erase_user(log, "u-9")
     lift(log, "h1")
     report = erase_user(log, "u-9")
-    assert 2 == report.plan.types["legal_hold_changed"].disclosures
+    assert 2 == report.plan.types["legal_hold_changed"].members
 
 
 class MeanwhileLog(SqliteEventLog):
@@ -222,7 +222,7 @@ def test_a_hold_on_something_else_in_between(racing: MeanwhileLog) -> None:
     """A hold on others that comes in between makes the plan be made anew, and no more."""
     arguments = ("hold", "set", "h1", "--user", "u-91", "--reason", "counsel")
     racing.meanwhile = lambda: in_another_process(racing, *arguments)
-    assert 2 == erase_user(racing, "u-9").plan.total().disclosures
+    assert 2 == erase_user(racing, "u-9").plan.total().members
 
 
 def test_a_hold_by_a_thread_in_between(racing: MeanwhileLog) -> None:
@@ -397,7 +397,7 @@ async def test_a_run_that_goes_on(tmp_path: Path) -> None:
         await bus.publish(CALL)
     (report,) = reports
     calls = await in_thread(list, log.query(EventQuery(run_id=run.run_id, types=("tool_proposed",))))
-    erased = report.plan.types["tool_proposed"].disclosures
+    erased = report.plan.types["tool_proposed"].members
     assert ((run.run_id,), 52, 52 - erased) == (
         report.plan.open_runs,
         len(calls),
@@ -496,7 +496,7 @@ def test_many_events(tmp_path: Path) -> None:
     report = erase_workflow(log, "w1")
     sizes = [len(event.payload_json or b"") for event in report.records]
     left = log.query(EventQuery(workflow_id="w1"))
-    assert (20_001, 0) == (report.plan.total().disclosures, sum(len(event.disclosures) for event in left))
+    assert (20_001, 0) == (report.plan.total().members, sum(len(event.disclosures) for event in left))
     assert max(sizes) <= 300_000 < sum(sizes)
     log.close()
 
@@ -509,7 +509,7 @@ def test_an_event_with_very_many_members(log: EventLog) -> None:
     item = draft(start.run_id, Committed("acme.note", payload, tuple(text for text, _ in elements)))
     events_of(log.append([[item]])[0])
     report = erase_workflow(log, "w1", only=parse_patterns(["acme.*"]))
-    assert (3, 12_000) == (len(report.records), report.plan.total().disclosures)
+    assert (3, 12_000) == (len(report.records), report.plan.total().members)
 
 
 def test_many_workflows(log: EventLog) -> None:
@@ -517,7 +517,7 @@ def test_many_workflows(log: EventLog) -> None:
     for number in range(300):
         record(log, f"of-{number}", CALL, user="u-7")
     report = erase_user(log, "u-7")
-    assert (300, 600) == (len(report.records), report.plan.total().disclosures)
+    assert (300, 600) == (len(report.records), report.plan.total().members)
     assert {f"of-{number}" for number in range(300)} == {event.workflow_id for event in report.records}
     assert ["run_started", "tool_proposed"] == held(log)  # those of u-9
 

@@ -116,7 +116,7 @@ def test_what_a_hold_says(log: EventLog) -> None:
         *(hold.hold_id, hold.placed_at, hold.actor, hold.reason, hold.matter),
         hold.review_at,
     )
-    assert ((Extent(user_id="u-9"),), True) == (hold.extents, hold.is_read)
+    assert ((Extent(user_id="u-9"),), True) == (hold.extents, hold.is_readable)
 
 
 def test_a_lifted_hold_covers_nothing(log: EventLog) -> None:
@@ -211,7 +211,7 @@ def test_a_hold_by_a_newer_release(log: EventLog) -> None:
         [[item._replace(committed=foreign) if "hold" in item.committed.type else item for item in run]]
     )
     (hold,) = StandingHolds(log)
-    assert ((Extent(),), False) == (hold.extents, hold.is_read)
+    assert ((Extent(),), False) == (hold.extents, hold.is_readable)
     assert 5 == len(covered(log))
     lift_hold(log, released())
     assert set() == covered(log)
@@ -244,7 +244,10 @@ def test_a_held_user_s_id_is_taken_away(tmp_path: Path) -> None:
     log.close()
     insider(log.path, f"DELETE FROM disclosures WHERE position = {event.position}")
     reader = SqliteEventLog(log.path, read_only=True)
-    assert ({("w1", None)}, [False]) == (covered(reader), [hold.is_read for hold in StandingHolds(reader)])
+    assert ({("w1", None)}, [False]) == (
+        covered(reader),
+        [hold.is_readable for hold in StandingHolds(reader)],
+    )
 
 
 def test_the_record_of_a_hold_is_taken_away(tmp_path: Path) -> None:

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from evidence.pattern import parse_patterns
 from tests.test_tracebus.keeping import Keeping, nanoseconds
+from tracebus.committed import Committer
 from tracebus.erasure_plan import erase
 from tracebus.erasure_request import ErasureRequest
-from tracebus.eventlog import EventLog, EventQuery, MemoryEventLog, SqliteEventLog
-from tracebus.events import BundleExported, LegalHoldChanged, ToolExecuted
-from tracebus.holds import WorkflowKey, place_hold
+from tracebus.eventlog import Draft, EventLog, EventQuery, MemoryEventLog, SqliteEventLog
+from tracebus.events import BundleExported, LegalHoldChanged, RunCompleted, ToolExecuted
+from tracebus.holds import WorkflowKey, lift_hold, place_hold
 from tracebus.retention import apply_retention
 from tracebus.retention_policy import parse_retention_policy
-from tracebus.subject import HeldCount, SubjectView, subject_view
+from tracebus.subject import HeldCount, SubjectView, SubjectWorkflow, subject_view
 from tracebus.subject_document import write_document
 from tracebus.testing import FixedClock
 from tracebus.upkeep import log_run
@@ -158,10 +160,9 @@ def test_holds(keeping: Keeping) -> None:
         LegalHoldChanged(hold_id="h1", change="placed", actor="counsel"),
         [WorkflowKey("refund", None)],
     )
-    found = [each.hold and each.hold.hold_id for each in view(keeping).workflows]
+    found = [[hold.hold_id for hold in each.holds] for each in view(keeping).workflows]
     place_hold(keeping.log, LegalHoldChanged(hold_id="h2", change="placed", actor="counsel", user_id="u-91"))
-    on_person = view(keeping).hold
-    assert ([None, "h1"], "h2") == (found, on_person and on_person.hold_id)
+    assert ([[], ["h1"]], ["h2"]) == (found, [hold.hold_id for hold in view(keeping).holds])
 
 
 @pytest.mark.parametrize("text", ["marta", "Marta Bo\u0308ll", "MARTA@EXAMPLE.ORG", "böll <", "customers"])
@@ -232,7 +233,7 @@ def test_document(keeping: Keeping) -> None:
         (each["runs"][0]["runId"], len(each["events"])) for each in (booking, refund)
     ]
     assert {"name": "Marta"} == booking["events"][1]["event"]["payload"]["result"]
-    assert ({"events": 5, "members": 4, "erasedMembers": 0, "erasedPayloads": 0}, 1) == (
+    assert ({"events": 5, "membersHeld": 4, "erasedMembers": 0, "erasedPayloads": 0}, 1) == (
         {name: count for name, count in tree["held"].items() if name != "membersUntil"},  # type: ignore[attr-defined]
         tree["mentions"],
     )
@@ -275,3 +276,84 @@ def test_read_while_it_is_erased(keeping: Keeping) -> None:
     erase(keeping.log, ErasureRequest("desk", "asked", user_id="u-91", tenant_id=None))
     after = [held.event.id for workflow in marta.workflows for held in marta.events(workflow)]
     assert (5, before) == (len(before), after)
+
+
+def test_other_runs(keeping: Keeping) -> None:
+    """Runs of the same workflow that were not started for the person are named, whatever they hold."""
+    keeping.run(
+        "2026-01-23T12:00:00+00:00", "r7", RunCompleted(outcome="completed"), workflow_id="refund", ends=False
+    )
+    change = LegalHoldChanged(hold_id="h1", change="placed", actor="counsel")
+    place_hold(keeping.log, change, [WorkflowKey("refund", None)])
+    found = {each.workflow_id: [run.run_id for run in each.other_runs] for each in view(keeping).workflows}
+    assert {"booking": ["r4"], "refund": ["r7"]} == found
+    booking = document(view(keeping))["workflows"][0]  # type: ignore[index]
+    assert ["r4"] == [run["runId"] for run in booking["otherRuns"]]
+
+
+def test_all_holds(keeping: Keeping) -> None:
+    """All the holds that stand over a workflow, or on the person, are told."""
+    for hold_id, members, workflows in (
+        ("h1", {}, [WorkflowKey("refund", None)]),
+        ("h2", {}, [WorkflowKey("refund", None)]),
+        ("h3", {"user_id": "u-91"}, []),
+        ("h4", {"user_id": "u-91"}, []),
+    ):
+        change = LegalHoldChanged(hold_id=hold_id, change="placed", actor="counsel", **members)
+        place_hold(keeping.log, change, workflows)
+    tree = document(view(keeping))
+    booking, refund = (
+        [hold["holdId"] for hold in each["holds"]]
+        for each in tree["workflows"]  # type: ignore[attr-defined]
+    )
+    on_person = [hold["holdId"] for hold in tree["holds"]]  # type: ignore[attr-defined]
+    assert (["h3", "h4"], ["h1", "h2", "h3", "h4"], ["h3", "h4"]) == (booking, refund, on_person)
+
+
+@pytest.mark.parametrize("tenant_id", [None, "acme"])
+def test_lifted_holds(keeping: Keeping, tenant_id: str | None) -> None:
+    """Lifted holds that still name the person are told, also of a tenant, until they are erased."""
+    for hold_id, user_id in (("h1", "u-91"), ("h2", "clerk"), ("h3", "u-91")):
+        change = LegalHoldChanged(hold_id=hold_id, change="placed", actor="counsel", user_id=user_id)
+        (record,) = place_hold(keeping.log, change)
+        if hold_id != "h3":
+            lift_hold(keeping.log, LegalHoldChanged(hold_id=hold_id, change="released", actor="counsel"))
+        if hold_id == "h1":
+            named = record
+    tree = document(view(keeping, tenant_id=tenant_id))
+    expected = {"holdId": "h1", "placedAt": named.timestamp, "eventId": named.id}
+    assert [expected] == tree["pastHolds"]
+    lift_hold(keeping.log, LegalHoldChanged(hold_id="h3", change="released", actor="counsel"))
+    erase(keeping.log, ErasureRequest("desk", "asked", user_id="u-91", tenant_id=tenant_id))
+    assert [] == document(view(keeping, tenant_id=tenant_id))["pastHolds"]
+
+
+def test_in_the_clear(keeping: Keeping) -> None:
+    """Of each event it is told which members stand in the clear, and those only."""
+    events = document(view(keeping))["workflows"][0]["events"]  # type: ignore[index]
+    assert [["kind"], ["status", "tool"], ["outcome"]] == [each["inTheClear"] for each in events]
+
+
+def test_a_member_counts_once(keeping: Keeping) -> None:
+    """A sensitive member counts with those within it, while it is held and when it is erased."""
+    committer = Committer(sensitive=["*:**/email"])
+    result = ToolExecuted(tool="crm", status="ok", result={"email": "m@example.org", "phones": ["1", "2"]})
+    items = [Draft("r2", "refund", committer.commit(result), None) for _ in range(2)]
+    event, other = keeping.append(items)
+    person = view(keeping)
+    refund = person.workflows[1]
+    counts = []
+    for only in (["*:email"], ["*:result"]):
+        counts.append(_counts(person, refund, event.id))
+        request = ErasureRequest("desk", "asked", event_ids=(event.id,), only=parse_patterns(only))
+        erase(keeping.log, request)
+    counts.append(_counts(person, refund, event.id))
+    erase(keeping.log, ErasureRequest("desk", "asked", event_ids=(other.id,)))
+    assert [(1, []), (1, [1]), (0, [1, 1])] == counts
+    assert (0, [1]) == _counts(person, refund, other.id)
+
+
+def _counts(person: SubjectView, workflow: SubjectWorkflow, event_id: str) -> tuple[int, list[int | None]]:
+    """Return how many members of an event are held, and were erased by each record."""
+    (held,) = (held for held in person.events(workflow) if held.event.id == event_id)
+    return held.members, [part.members for part in held.erased]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,6 +17,7 @@ import click
 from evidence.command import align
 from evidence.printable import printable
 from tracebus.eventlog import SqliteEventLog
+from tracebus.times import to_timestamp
 
 
 class PlainCommand(click.Command):
@@ -41,6 +43,21 @@ log_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 tenant_option = click.option("--tenant", metavar="T", help="The workflow's tenant.")
 no_tenant_option = click.option("--no-tenant", is_flag=True, help="The workflow of this id without a tenant.")
+
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def time_of(text: str, option: str) -> str:
+    """Return a time that somebody gave as headers have it; a day stands for its midnight, UTC.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    try:
+        return to_timestamp(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
+    except ValueError as error:
+        raise click.BadParameter(printable(error), param_hint=option) from None
 
 
 @contextmanager

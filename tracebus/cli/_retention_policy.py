@@ -22,7 +22,7 @@ def read_policy(path: str | None) -> RetentionPolicy:
     """
     if path is None:
         return DEFAULT_POLICY
-    policy = read_parsed(path, parse_retention_policy, MAX_BYTES)
+    policy = read_parsed(path, parse_retention_policy, MAX_BYTES, "retention policy")
     for warning in policy.warnings():
         click.secho(printable(f"note: {path}: {warning}"), fg="yellow", err=True)
     return policy

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import click
 
 from evidence.command import align
 from evidence.printable import printable
 from tracebus.cli._common import echo_table, seconds_of
+from tracebus.cli._erasure_report import some
 from tracebus.eventlog import AnyEvent
 from tracebus.retention_policy import FOREVER
 from tracebus.subject import HeldCount, SubjectView, SubjectWorkflow
@@ -23,8 +24,13 @@ def print_view(view: SubjectView, progress: Callable[[int], object], *, full: bo
     click.secho(
         printable(f"user {view.user_id}, log {view.log.origin}, {seconds_of(view.created_at)}"), bold=True
     )
-    if view.hold is not None:
-        click.echo(printable(f"under a legal hold: {view.hold}"))
+    for hold in view.holds:
+        click.echo(printable(f"under a legal hold: {hold}"))
+    for record in view.past_holds:
+        hold_id = record.opened().get("holdId")
+        click.echo(
+            printable(f"named in hold {hold_id}, which was lifted: event {record.id}; erase --user takes it")
+        )
     if told:
         click.echo()
         echo_table(_HEADINGS, [each.row() for each in told])
@@ -35,6 +41,8 @@ def print_view(view: SubjectView, progress: Callable[[int], object], *, full: bo
         _print_workflow(view, each, full=full)
     if view.mentions:
         _print_mentions(view, progress, full=full)
+    if full and told:
+        click.echo("\nin the clear: no sensitive members; tracebus erase takes them only with --payloads")
     click.echo("\nIt may hold data of other people, too: look through it before you hand it over.")
 
 
@@ -98,7 +106,10 @@ def _print_workflow(view: SubjectView, told: _Told, *, full: bool) -> None:
     workflow = told.workflow
     lines = [f"erased    {line}" for line in told.erasures(view.records(workflow))]
     lines += [f"exported  {_export(export)}" for export in workflow.exports]
-    lines += [f"held      {workflow.hold}"] if workflow.hold is not None else []
+    lines += [f"held      {hold}" for hold in workflow.holds]
+    if workflow.other_runs:
+        names = some([run.run_id for run in workflow.other_runs])
+        lines.append(f"not here  {names}: not started for this user")
     if lines or full:
         of = "" if workflow.tenant_id is None else f" of tenant {workflow.tenant_id}"
         click.echo()
@@ -107,7 +118,7 @@ def _print_workflow(view: SubjectView, told: _Told, *, full: bool) -> None:
         click.echo(printable(f"  {line}"))
     if full:
         for held in view.events(workflow):
-            _print_event(held.event)
+            _print_event(held.event, "  ", in_clear=held.in_clear)
 
 
 def _export(export: AnyEvent) -> str:
@@ -120,26 +131,33 @@ def _export(export: AnyEvent) -> str:
 _TOLD = {"recipient": "to", "purpose": "for", "actor": "by"}
 
 
-def _print_event(event: AnyEvent) -> None:
+def _print_event(event: AnyEvent, told: str, *, in_clear: Sequence[str] = ()) -> None:
+    """Print an event, and its content; `told` stands between its type and its id."""
     time = f"{event.timestamp[:10]} {event.timestamp[11:23]}"
     gone = "  payload erased" if event.payload_json is None else ""
-    click.echo(f"  {click.style(time, dim=True)}  {event.type}{gone}")
+    click.echo(f"  {click.style(time, dim=True)}  {event.type}{printable(told)}{event.id}{gone}")
+    if in_clear:
+        click.echo(printable(f"      in the clear: {', '.join(in_clear)}"))
     if event.payload_json is not None:
         for line in json.dumps(event.opened(), ensure_ascii=False, indent=2).split("\n")[1:-1]:
             click.echo(printable(f"      {line}"))
 
 
 def _print_mentions(view: SubjectView, progress: Callable[[int], object], *, full: bool) -> None:
-    found: Counter[tuple[str, str | None, str]] = Counter()
+    rows: list[tuple[str, str, str, str, str]] = []
+    is_found = False
     for mention in view.mentioned(progress):
-        for text in mention.texts:
-            found[mention.event.workflow_id, mention.event.tenant_id, text] += 1
+        event = mention.event
+        if not is_found:
+            is_found = True
+            click.secho("\nmentioned in other runs", bold=True)
         if full:
-            _print_event(mention.event)
-    click.secho("\nmentioned in other runs" if found else "\nmentioned in no other run", bold=True)
-    rows = [
-        (workflow, "-" if tenant is None else tenant, text, count)
-        for (workflow, tenant, text), count in found.items()
-    ]
-    for line in align(("workflow", "tenant", "text", "events"), rows) if rows else ():
+            of = "" if event.tenant_id is None else f" of tenant {event.tenant_id}"
+            _print_event(event, f"  workflow {event.workflow_id}{of}, run {event.run_id}, event ")
+        else:
+            texts = ", ".join(mention.texts)
+            rows.append((event.workflow_id, event.tenant_id or "-", event.type, event.id, texts))
+    for line in align(("workflow", "tenant", "type", "event", "text"), rows) if rows else ():
         click.echo(f"  {line}")
+    if not is_found:
+        click.secho("\nmentioned in no other run", bold=True)

@@ -18,18 +18,18 @@ from tracebus.cli._common import (
     confirm_erasing,
     json_option,
     log_option,
-    no_tenant_option,
     reading,
     tenant_choices,
     which_tenant,
     writing,
 )
-from tracebus.cli._erasure_report import COPIES, describe, describe_scrub, facts, some
+from tracebus.cli._erasure_report import COPIES, describe, describe_held, describe_scrub, facts, some
 from tracebus.erasure_plan import ErasurePlan, ErasureReport, erase, plan_erasure, scrub
 from tracebus.erasure_request import ErasureRequest
 from tracebus.eventlog import ANY_TENANT, EventQuery, SqliteEventLog
 from tracebus.events import RunStarted
 from tracebus.holds import WorkflowKey
+from tracebus.patterns import check_types
 
 
 @click.command("erase", cls=PlainCommand)
@@ -39,7 +39,7 @@ from tracebus.holds import WorkflowKey
     "--event", "events", multiple=True, metavar="ID", help="This event; may be given several times."
 )
 @click.option("--tenant", metavar="T", help="The tenant of the workflow or the user.")
-@no_tenant_option
+@click.option("--no-tenant", is_flag=True, help="The workflow or the user without a tenant.")
 @click.option(
     "--only",
     multiple=True,
@@ -78,9 +78,13 @@ def command(
 ) -> int:
     """Erase what is recorded of a person, a workflow or an event, and record that it was erased.
 
-    What goes are the sensitive members. Headers, hashes, verdicts and approvals stay, so the chain, and
-    bundles that were made before, still verify. All of it goes, or nothing. Who erased it, why and what
-    is recorded in each workflow, as data_erased, which its bundles show from then on.
+    What goes are the sensitive members; one counts once, with those within it. Headers, hashes, verdicts
+    and approvals stay, so the chain, and bundles that were made before, still verify. All of it goes, or
+    nothing. Who erased it, why and what is recorded in each workflow, as data_erased, which its bundles
+    show from then on.
+
+    What stands in the clear in a payload stays, and is listed: --payloads takes whole payloads, too; with
+    --event of any type.
 
     Examples:
       tracebus erase --user u-91 --dry-run
@@ -91,15 +95,15 @@ def command(
 
     --user goes by the log's index of whom a run was started for; what other runs say of the person,
     `tracebus subject` finds. A PATTERN is type:member, or a path of members such as tool_*:result/**/email,
-    and means what stands below, too; a type alone means all of it. --payloads takes whole payloads, too:
-    with --event of any type.
+    and means what stands below, too; a type alone means all of it.
 
     What a legal hold covers is not erased: `tracebus hold list`. The log's file is then written anew,
     which takes room for a second copy, and writers wait for it. If somebody reads meanwhile, or the disk is
     full, the exit code is 3; then, and if it was interrupted, `tracebus erase --finish` makes up for it.
 
-    Exit codes: 0 done, or nothing to erase; 1 a hold stands; 2 wrong usage, or no such workflow, user or
-    event; 3 not now.
+    Exit codes: 0 done, or nothing to erase; 1 a hold stands; 2 wrong usage, no such workflow, user or
+    event, or no member that a PATTERN fits; 3 not now. A user who was erased is one of whom nothing is
+    known: 2, as for an id that is misspelled.
     """
     check_is_there(log_path)
     if finish:
@@ -134,10 +138,7 @@ def command(
             plan = plan_erasure(log, request)
         except ValueError as error:
             raise click.UsageError(printable(error)) from None
-        if user is not None and not plan.runs and plan.is_empty:
-            raise click.UsageError(
-                printable(f"no run in the log was started for user {user}, or it was erased already")
-            )
+        _check_found(plan)
         if dry_run:
             return _print_plan(plan, as_json)
         if not (yes or plan.is_empty):
@@ -147,6 +148,21 @@ def command(
                 return OK
         report = erase(log, request)
     return _print_report(report, as_json)
+
+
+def _check_found(plan: ErasurePlan) -> None:
+    """Refuse a user without runs, and patterns none of which fits anything: both may be slips."""
+    user = plan.request.user_id
+    if user is not None and not plan.runs and plan.is_empty:
+        reason = (
+            f"no run in the log was started for user {user}: the id is spelled otherwise, or its userId was "
+            "erased already; what is left then, --workflow finds"
+        )
+        raise click.UsageError(printable(reason))
+    only = {pattern.text for pattern in plan.request.only}
+    if only and only == set(plan.unmatched):
+        reason = f"no sensitive member here fits {some(plan.unmatched)}; {describe_held(plan)}"
+        raise click.BadParameter(reason, param_hint="--only")
 
 
 def _workflow(
@@ -180,16 +196,20 @@ def _tenant_of_user(
 
 def _patterns(texts: Sequence[str]) -> tuple[Pattern, ...]:
     try:
-        return parse_patterns(texts)
+        patterns = parse_patterns(texts)
+        check_types(patterns)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--only") from None
+        is_member = any(":" not in text for text in texts)
+        hint = "; a member of events of any type is written *:member" if is_member else ""
+        raise click.BadParameter(printable(f"{error}{hint}"), param_hint="--only") from None
+    return patterns
 
 
 def _finish(log_path: str, as_json: bool) -> int:
     with writing(log_path) as log:
         reason = scrub(log)
     if as_json:
-        click.echo(to_json({"scrubbed": reason is None, "reason": reason}))
+        click.echo(to_json({"scrubbed": reason is None, "notScrubbed": reason}))
     else:
         _echo(describe_scrub(reason))
     return OK if reason is None else UNSETTLED
@@ -206,7 +226,7 @@ def _print_plan(plan: ErasurePlan, as_json: bool) -> int:
 def _print_report(report: ErasureReport, as_json: bool) -> int:
     if as_json:
         records = [event.id for event in report.records]
-        scrubbed = {"scrubbed": report.not_scrubbed is None, "reason": report.not_scrubbed}
+        scrubbed = {"scrubbed": report.not_scrubbed is None, "notScrubbed": report.not_scrubbed}
         click.echo(to_json(facts(report.plan) | {"records": records} | scrubbed))
     else:
         _echo(describe(report.plan, "erased"))

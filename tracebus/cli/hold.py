@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,16 +18,15 @@ from tracebus.cli._common import (
     echo_table,
     json_option,
     log_option,
-    no_tenant_option,
     reading,
     seconds_of,
+    time_of,
     which_tenant,
     writing,
 )
-from tracebus.eventlog import AnyEvent, EventLog
+from tracebus.eventlog import ANY_TENANT, AnyEvent, EventLog, EventQuery
 from tracebus.events import LegalHoldChanged
 from tracebus.holds import Extent, Hold, StandingHolds, WorkflowKey, lift_hold, place_hold
-from tracebus.times import to_timestamp
 from tracebus.upkeep import LOG_WORKFLOW
 
 
@@ -49,11 +49,11 @@ def command() -> None:
 )
 @click.option("--user", metavar="U", help="Over the workflows that have runs for this person.")
 @click.option("--tenant", metavar="T", help="Of this tenant; by itself: over all of its workflows.")
-@no_tenant_option
+@click.option("--no-tenant", is_flag=True, help="With --workflow: the workflow of this id without a tenant.")
 @click.option("--whole-log", is_flag=True, help="Over everything in the log.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why, in one line; it stays in the log.")
 @click.option("--matter", metavar="TEXT", help="The case, claim or investigation that it serves.")
-@click.option("--review-at", metavar="TIME", help="When to look at it again, such as 2027-01-31T00:00:00Z.")
+@click.option("--review-at", metavar="TIME", help="When to look at it again, such as 2027-01-31.")
 @actor_option
 @log_option
 @json_option
@@ -79,7 +79,7 @@ def set_(
     Examples:
       tracebus hold set claim-17 --user u-91 --matter 'claim 17' --reason 'counsel asked for it'
       tracebus hold set audit-3 --workflow transfer-42 --workflow refund-7 --reason 'audit 3'
-      tracebus hold set acme --tenant acme --reason 'tender under dispute' --review-at 2027-01-31T00:00:00Z
+      tracebus hold set acme --tenant acme --reason 'tender under dispute' --review-at 2027-01-31
 
     A hold is not a secret: whoever reads the log, or the bundle of a held workflow, sees it. HOLD, reason
     and matter stay when it is lifted, so name no person in them; the user's id can be erased then.
@@ -95,17 +95,26 @@ def set_(
         matter=matter,
         tenant_id=None if workflows else tenant,
         user_id=user,
-        review_at=_time(review_at),
+        review_at=None if review_at is None else time_of(review_at, "--review-at"),
     )
     check_is_there(log_path)
     with writing(log_path) as log:
         keys = [WorkflowKey(name, which_tenant(log, name, tenant, no_tenant)) for name in workflows]
         events = _attempt(lambda: place_hold(log, change, list(dict.fromkeys(keys))))
         holds = StandingHolds(log)
-        placed = next(each for each in holds if each.hold_id == hold)
-        covered = _covered(log, holds, placed)
+        placed = holds.find(hold)
+        if placed is None:
+            lifted = (
+                f"hold {hold} was placed, as {', '.join(_ids(events))}, and lifted by somebody right then"
+            )
+            raise click.ClickException(printable(f"{lifted}; it does not stand"))
+        (covered,) = _covered(log, holds, [placed])
+        is_known = user is None or _is_known(log, user, tenant)
+    if not is_known:
+        told = f"note: no run in the log was started for user {user} so far"
+        click.secho(printable(told), fg="yellow", err=True)
     if as_json:
-        click.echo(to_json({**_facts(placed), "coveredWorkflows": covered, "events": _ids(events)}))
+        click.echo(to_json({**_facts(placed, covered), "records": _ids(events)}))
         return
     now = "nothing that is in the log yet" if covered == 0 else f"{covered} workflow{'s' * (covered > 1)} now"
     later = "" if workflows else ", and what is recorded later"
@@ -133,7 +142,7 @@ def lift(hold: str, reason: str, actor: str | None, log_path: str, as_json: bool
     with writing(log_path) as log:
         events = _attempt(lambda: lift_hold(log, change))
     if as_json:
-        click.echo(to_json({"holdId": hold, "events": _ids(events)}))
+        click.echo(to_json({"holdId": hold, "records": _ids(events)}))
         return
     click.echo(printable(f"hold {hold} is lifted; recorded as {', '.join(_ids(events))}"))
 
@@ -142,28 +151,35 @@ def lift(hold: str, reason: str, actor: str | None, log_path: str, as_json: bool
 @log_option
 @json_option
 def list_(log_path: str, as_json: bool) -> None:
-    """List the legal holds that stand, and what each covers.
+    """List the legal holds that stand, what each covers, and how many workflows that is now.
+
+    In JSON isReadable is false where the record of a hold cannot be read in full, because a newer release
+    wrote it or something of it is gone: it then covers the whole log.
 
     Example:
       tracebus hold list
     """
     with reading(log_path) as log:
-        holds = list(StandingHolds(log))
+        standing = StandingHolds(log)
+        holds = list(standing)
+        covered = _covered(log, standing, holds)
     if as_json:
-        echo_json_array(map(_facts, holds))
+        echo_json_array(map(_facts, holds, covered))
     elif holds:
         echo_table(
-            ("hold", "placed", "by", "matter", "over", "review"),
+            ("hold", "placed", "by", "reason", "matter", "over", "workflows", "review"),
             [
                 (
                     hold.hold_id,
                     seconds_of(hold.placed_at),
                     hold.actor,
+                    hold.reason,
                     hold.matter,
                     _extents(hold),
+                    count,
                     hold.review_at and seconds_of(hold.review_at),
                 )
-                for hold in holds
+                for hold, count in zip(holds, covered, strict=True)
             ],
         )
     else:
@@ -180,13 +196,6 @@ def _check_scope(
         raise click.UsageError("--no-tenant goes with --workflow")
 
 
-def _time(text: str | None) -> str | None:
-    try:
-        return None if text is None else to_timestamp(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--review-at") from None
-
-
 def _attempt(change: Callable[[], list[AnyEvent]]) -> list[AnyEvent]:
     try:
         return change()
@@ -194,24 +203,34 @@ def _attempt(change: Callable[[], list[AnyEvent]]) -> list[AnyEvent]:
         raise click.UsageError(printable(error)) from None
 
 
+def _is_known(log: EventLog, user: str, tenant: str | None) -> bool:
+    """Tell whether some run was started for a person, of a tenant where one is named."""
+    query = EventQuery(user_id=user, tenant_id=ANY_TENANT if tenant is None else tenant, limit=1)
+    return next(iter(log.query(query)), None) is not None
+
+
 def _ids(events: Sequence[AnyEvent]) -> list[str]:
     return [event.id for event in events]
 
 
-def _covered(log: EventLog, holds: StandingHolds, hold: Hold) -> int:
-    """Return how many workflows a hold covers now."""
-    extents = set(hold.extents)
+def _covered(log: EventLog, standing: StandingHolds, holds: Sequence[Hold]) -> list[int]:
+    """Return how many workflows each of these holds covers now."""
+    if not holds:
+        return []
     workflows = {WorkflowKey(run.workflow_id, run.tenant_id) for run in log.runs()}
-    own = WorkflowKey(LOG_WORKFLOW, None)
-    return sum(not extents.isdisjoint(holds.extents_over(key)) for key in workflows - {own})
+    covering = Counter(hold.hold_id for key in workflows - {_OWN} for hold in standing.all_over(key))
+    return [covering[hold.hold_id] for hold in holds]
+
+
+_OWN: Final = WorkflowKey(LOG_WORKFLOW, None)
 
 
 def _extents(hold: Hold) -> str:
     listed = ", ".join(map(str, hold.extents))
-    return listed if hold.is_read else f"{listed} (its record cannot be read in full: tracebus fsck)"
+    return listed if hold.is_readable else f"{listed} (its record cannot be read in full: tracebus fsck)"
 
 
-def _facts(hold: Hold) -> dict[str, Any]:
+def _facts(hold: Hold, covered: int) -> dict[str, Any]:
     return {
         "holdId": hold.hold_id,
         "placedAt": hold.placed_at,
@@ -219,8 +238,9 @@ def _facts(hold: Hold) -> dict[str, Any]:
         "reason": hold.reason,
         "matter": hold.matter,
         "reviewAt": hold.review_at,
-        "isRead": hold.is_read,
+        "isReadable": hold.is_readable,
         "over": [_extent_facts(extent) for extent in hold.extents],
+        "coveredWorkflows": covered,
     }
 
 

@@ -21,9 +21,10 @@ from tracebus.cli._common import (
     progress_bar,
     reading,
     seconds_of,
+    time_of,
     writing,
 )
-from tracebus.cli._erasure_report import COPIES, describe_scrub
+from tracebus.cli._erasure_report import COPIES, clear_facts, describe_clear, describe_scrub
 from tracebus.cli._retention_policy import policy_option, read_policy
 from tracebus.retention import RetentionReport, Tally, apply_retention, rehearse_retention
 from tracebus.retention_policy import FOREVER, RetentionPolicy
@@ -78,7 +79,7 @@ def _policy_to_json(policy: RetentionPolicy) -> dict[str, Any]:
 @command.command("apply", cls=PlainCommand, short_help="erase what is due")
 @policy_option
 @click.option("--dry-run", is_flag=True, help="Show what would go, and change nothing.")
-@click.option("--now", metavar="TIME", help="With --dry-run: what would go at this time.")
+@click.option("--now", metavar="TIME", help="With --dry-run: what would go at this time, or on this day.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @actor_option
 @log_option
@@ -96,7 +97,8 @@ def apply(
 
     What goes are sensitive members, and, where the policy says so, whole payloads. Headers, hashes,
     verdicts and approvals stay, so the chain, and bundles that were made before, still verify. Runs that
-    have not ended are passed over, and so is what a legal hold covers.
+    have not ended are passed over, and so is what a legal hold covers. A member counts once, with those
+    within it. What stands in the clear goes only with a payload: --dry-run lists what is left so.
 
     Run it from time to time, such as every night. If it is interrupted, run it again: what is erased is
     recorded, and the rest is found. The log's file is then written anew, which takes room for a second
@@ -104,7 +106,7 @@ def apply(
 
     Examples:
       tracebus retention apply --dry-run --policy retention.toml
-      tracebus retention apply --dry-run --policy retention.toml --now 2027-12-31T00:00:00Z
+      tracebus retention apply --dry-run --policy retention.toml --now 2027-12-31
       tracebus retention apply --policy retention.toml --actor 'nightly job' --yes
 
     Exit codes: 0 done, or nothing is due; 2 wrong usage, or no such policy; 3 not now, or the files still
@@ -117,16 +119,20 @@ def apply(
         check_can_ask(as_json=as_json)
     check_is_there(log_path)
     if dry_run:
-        return _print(_rehearse(log_path, policy, now), as_json)
+        at = None if now is None else time_of(now, "--now")
+        return _print(_rehearse(log_path, policy, at), as_json)
     if not yes and not _confirmed(_rehearse(log_path, policy, None)):
         click.echo("nothing was erased")
         return OK
     who, _ = identify(actor)
     with writing(log_path) as log, progress_bar("erasing what is due") as show_progress:
         total = log.last_position()
-        report = apply_retention(
-            log, policy, actor=who, progress=lambda seen: show_progress(seen, max(seen, total))
-        )
+        try:
+            report = apply_retention(
+                log, policy, actor=who, progress=lambda seen: show_progress(seen, max(seen, total))
+            )
+        except ValueError as error:
+            raise click.UsageError(printable(error)) from None
     return _print(report, as_json)
 
 
@@ -141,12 +147,9 @@ def _confirmed(report: RetentionReport) -> bool:
 def _rehearse(log_path: str, policy: RetentionPolicy, now: str | None) -> RetentionReport:
     with reading(log_path) as log, progress_bar("looking for what is due") as show_progress:
         total = log.last_position()
-        try:
-            return rehearse_retention(
-                log, policy, at=now, progress=lambda seen: show_progress(seen, max(seen, total))
-            )
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--now") from None
+        return rehearse_retention(
+            log, policy, at=now, progress=lambda seen: show_progress(seen, max(seen, total))
+        )
 
 
 def _print(report: RetentionReport, as_json: bool) -> int:
@@ -170,12 +173,14 @@ def _describe(report: RetentionReport) -> Iterator[str]:
         headings = ("rule", "period of", "period", "runs ended before", "events", "members", "payloads")
         yield from align(headings, rows)
     what = "would be erased" if report.is_rehearsal else "erased"
-    told = f"{_amount(report.erased)} {what}" if report.erased.events else "nothing is due"
+    nothing = "nothing to erase" if report.held else "nothing is due"
+    told = f"{_amount(report.erased)} {what}" if report.erased.events else nothing
     yield f"{told} by policy {report.policy.name}, as of {seconds_of(report.at)}"
     if report.open_runs:
         yield f"{counted(report.open_runs, 'run')} passed over, for time counts from a run's end"
     for hold_id, tally in report.held.items():
         yield f"{_amount(tally)} due and not erased: hold {hold_id} stands"
+    yield from describe_clear(report.in_clear, "a period for payloads, in a policy, takes these payloads")
 
 
 def _cells(tally: Tally) -> tuple[int, int, int]:
@@ -207,9 +212,10 @@ def _to_json(report: RetentionReport) -> dict[str, Any]:
         "erased": _tally_to_json(report.erased),
         "held": {hold_id: _tally_to_json(tally) for hold_id, tally in report.held.items()},
         "openRuns": report.open_runs,
-        "records": report.records,
+        "inTheClear": clear_facts(report.in_clear),
+        "recordCount": report.records,
         "scrubbed": report.not_scrubbed is None and not report.is_rehearsal,
-        "reason": report.not_scrubbed,
+        "notScrubbed": report.not_scrubbed,
     }
 
 

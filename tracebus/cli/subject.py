@@ -17,11 +17,9 @@ from tracebus.cli._common import (
     counted,
     json_option,
     log_option,
-    no_tenant_option,
     progress_bar,
     reading,
     tenant_choices,
-    tenant_option,
 )
 from tracebus.cli._retention_policy import policy_option, read_policy
 from tracebus.cli._subject_text import print_view
@@ -36,8 +34,8 @@ _OWNER_ONLY = 0o600
 @click.command("subject", cls=PlainCommand)
 @click.argument("user", metavar="USER")
 @log_option
-@tenant_option
-@no_tenant_option
+@click.option("--tenant", metavar="T", help="Only what this tenant's workflows hold.")
+@click.option("--no-tenant", is_flag=True, help="Only what workflows without a tenant hold.")
 @click.option(
     "--mention",
     "mentions",
@@ -65,7 +63,9 @@ def command(
     USER is the id that runs were started for: bus.run(user_id=…). The log's index knows these runs and no
     others. Of their workflows it shows what is held, with the sensitive members in the clear, what was
     erased and why, who was given bundles, which legal holds stand, and until when it is kept: by the
-    default retention policy, or that of --policy.
+    default retention policy, or that of --policy. A sensitive member counts once, with those within it;
+    what stands in the clear beside them is named. Other runs of these workflows are named, too, and
+    lifted holds that still name the person.
 
     What is said of the person in other runs, --mention finds: a name, an e-mail address, a user id. It
     reads the whole log. Case does not matter; the text has to stand in one value.
@@ -107,7 +107,7 @@ def command(
 
 def _check(view: SubjectView) -> None:
     """Refuse a user whom the log does not know, and one id that may be two persons."""
-    if not view.workflows and not view.mentions:
+    if not (view.workflows or view.mentions or view.holds or view.past_holds):
         of = "" if view.tenant_id is ANY_TENANT else f" of {_tenant_name(view.tenant_id)}"
         raise click.UsageError(
             printable(
