@@ -11,7 +11,7 @@ import pytest
 from tracebus import EventQuery, SqliteEventLog, TraceEventBus
 from tracebus.fsck import fsck
 
-SECONDS = 10
+SECONDS = 5
 SCRIPT = """
 import sys, time
 import anyio
