@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
-from tracebus.eventlog import AnyEvent, Draft, EventLog, EventQuery
+from tracebus.eventlog import AnyEvent, Draft, EventLog, EventQuery, MemoryEventLog, SqliteEventLog
 from tracebus.events import RunCompleted, RunStarted, ToolExecuted
 from tracebus.payload import EventPayload
 from tracebus.testing import FixedClock, draft, events_of
@@ -62,6 +63,16 @@ class Keeping:
                 for payload in (RunStarted(user_id=user_id), *content, *last)
             ]
         )
+
+
+def keeping_in(kind: str, folder: Path) -> Keeping:
+    """Return a new log, open, in memory or in SQLite, with a clock of its own."""
+    clock = FixedClock()
+    log: EventLog = (
+        MemoryEventLog(clock=clock) if kind == "memory" else SqliteEventLog(folder / "trace.db", clock=clock)
+    )
+    log.open()
+    return Keeping(log, clock)
 
 
 def held(log: EventLog) -> dict[str, int]:

@@ -13,10 +13,10 @@ import pytest
 
 from evidence import Ed25519Signer, EvidenceBundler, verify_evidence_bundle
 from evidence.projection import ERASING
-from tests.test_tracebus.keeping import Keeping, held
+from tests.test_tracebus.keeping import Keeping, held, keeping_in
 from tracebus.erasure import ErasureBatch
 from tracebus.errors import AppendConflict, AppendUnknown
-from tracebus.eventlog import AnyEvent, EventLog, EventQuery, MemoryEventLog, SqliteEventLog
+from tracebus.eventlog import AnyEvent, EventQuery, MemoryEventLog, SqliteEventLog
 from tracebus.events import (
     LegalHoldChanged,
     PolicyDecision,
@@ -45,16 +45,10 @@ def policy(*rules: str) -> RetentionPolicy:
 @pytest.fixture(params=["memory", "sqlite"])
 def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keeping]:
     """A log with a clock of its own; it must hold together when the test is done."""
-    clock = FixedClock()
-    log: EventLog = (
-        MemoryEventLog(clock=clock)
-        if request.param == "memory"
-        else SqliteEventLog(tmp_path / "trace.db", clock=clock)
-    )
-    log.open()
-    yield Keeping(log, clock)
-    report = fsck(log)
-    log.close()
+    keeping = keeping_in(request.param, tmp_path)
+    yield keeping
+    report = fsck(keeping.log)
+    keeping.log.close()
     assert report.fault is None, report.fault
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from evidence.pattern import parse_patterns
-from tests.test_tracebus.keeping import Keeping, nanoseconds
+from tests.test_tracebus.keeping import Keeping, keeping_in, nanoseconds
 from tracebus.committed import Committer
 from tracebus.erasure_plan import erase
 from tracebus.erasure_request import ErasureRequest
-from tracebus.eventlog import Draft, EventLog, EventQuery, MemoryEventLog, SqliteEventLog
+from tracebus.eventlog import Draft, EventQuery
 from tracebus.events import BundleExported, LegalHoldChanged, RunCompleted, ToolExecuted
 from tracebus.holds import WorkflowKey, lift_hold, place_hold
 from tracebus.retention import apply_retention
@@ -39,21 +39,14 @@ POLICY = parse_retention_policy(
 @pytest.fixture(params=["memory", "sqlite"])
 def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keeping]:
     """A log with two runs for Marta, one for her namesake of another tenant, and one of a clerk."""
-    clock = FixedClock()
-    log: EventLog = (
-        MemoryEventLog(clock=clock)
-        if request.param == "memory"
-        else SqliteEventLog(tmp_path / "trace.db", clock=clock)
-    )
-    log.open()
-    keeping = Keeping(log, clock)
+    keeping = keeping_in(request.param, tmp_path)
     keeping.run("2026-01-15T12:00:00+00:00", "r1", user_id="u-91", workflow_id="booking")
     keeping.run("2026-01-20T12:00:00+00:00", "r2", user_id="u-91", workflow_id="refund", ends=False)
     keeping.run("2026-01-21T12:00:00+00:00", "r3", user_id="u-91", workflow_id="booking", tenant_id="acme")
     found = ToolExecuted(tool="crm", status="ok", result={"customers": ["MARTA Böll <marta@example.org>"]})
     keeping.run("2026-01-22T12:00:00+00:00", "r4", found, user_id="clerk", workflow_id="booking")
     yield keeping
-    log.close()
+    keeping.log.close()
 
 
 def view(
