@@ -35,7 +35,7 @@ from evidence.inputs import (
     read_shared_secret,
 )
 from evidence.keys import SharedSecret, VerifyingKey
-from evidence.printable import printable
+from evidence.printable import counted, printable
 from evidence.report import VerificationReport
 from evidence.trust import TrustedLog, TrustPolicy, format_time
 from evidence.verify import Accept, verify_evidence_bundle
@@ -251,7 +251,7 @@ def _kept_back(report: VerificationReport) -> Iterator[tuple[str, str]]:
 def _count(payloads: int, members: int) -> str:
     if not payloads and not members:
         return "nothing"
-    return f"{payloads} payload{'s' * (payloads != 1)}, {members} sensitive member{'s' * (members != 1)}"
+    return f"{counted(payloads, 'payload')}, {counted(members, 'sensitive member')}"
 
 
 def _provenance(report: VerificationReport) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ from evidence.disclosure import RESERVED
 
 ANY_DEPTH: Final = "**"
 _ANY: Final = "*"
+_WILDCARDS: Final = frozenset("*?[")
 
 Step = str | None
 """A step of a path: the name of a member, or None for an element of an array."""
@@ -204,6 +205,20 @@ def _says_something(value: object) -> bool:
     if isinstance(value, dict):
         return len(value) != 1 or RESERVED.isdisjoint(value)
     return not isinstance(value, list) or not value or any(map(_says_something, value))
+
+
+def is_outright(pattern: Pattern) -> bool:
+    """Tell whether a pattern has no wildcard in its type, and none in its last step.
+
+    It names one thing, so that it is a slip where there is no such thing.
+    """
+    last = (pattern.steps or (pattern.type,))[-1]
+    return not has_wildcard(pattern.type) and not has_wildcard(last)
+
+
+def has_wildcard(name: str) -> bool:
+    """Tell whether a type or a step may match more than the one name that it is."""
+    return not _WILDCARDS.isdisjoint(name)
 
 
 def matches_payload(patterns: Iterable[Pattern], event_type: str) -> bool:

@@ -1,4 +1,4 @@
-"""Text as it may be shown: evidence comes from others, and a terminal takes some characters for commands."""
+"""Text as it is shown: evidence comes from others, and a terminal takes some characters for commands."""
 
 
 def printable(text: object) -> str:
@@ -7,3 +7,8 @@ def printable(text: object) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something, in words: ``1 event``, ``2 events``."""
+    return f"{number} {noun}{'s' * (number != 1)}"

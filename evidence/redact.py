@@ -11,18 +11,16 @@ import base64
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from evidence.bundle import EvidenceBundle, decode_signature, signed_bytes, without_payload
 from evidence.disclosure import Located, digest_of, locate, open_payload, parse_disclosure, referenced
 from evidence.errors import MalformedInput, RedactionRefused
 from evidence.header import is_ulid
 from evidence.keys import SharedSecret, VerifyingKey
-from evidence.pattern import Paths, Pattern, format_path, parse_patterns
+from evidence.pattern import Paths, Pattern, format_path, has_wildcard, parse_patterns
 from evidence.signing import HmacSigner
 from evidence.verify import verify_evidence_bundle
-
-_WILDCARDS: Final = frozenset("*?[")
 
 Standing = Literal["redactable", "kept", "withheld", "erased", "removed"]
 """How it stands with a payload: a holder may remove it; it is shown for good; it is not there, and why."""
@@ -182,7 +180,7 @@ class _Redaction:
             if event["id"] in self._tree["scope"]["redactable"]:
                 self._matched.add(pattern.text)
                 yield event["id"]
-            elif _is_outright(pattern):
+            elif not has_wildcard(pattern.type):
                 raise RedactionRefused(
                     _place(event),
                     f"the signer lets no holder remove the payload of {event['type']} {event['id']}",
@@ -200,7 +198,7 @@ class _Redaction:
 
     def _check_type(self, pattern: Pattern) -> None:
         """Check that a type that is named outright is one of the bundle's: it may be a slip."""
-        if _is_outright(pattern) and pattern.type not in self._types:
+        if not has_wildcard(pattern.type) and pattern.type not in self._types:
             raise RedactionRefused(pattern.text, "the bundle has no event of this type")
 
     def _removed(self, event: Mapping[str, Any], kept: list[str]) -> int:
@@ -233,11 +231,6 @@ class _Redaction:
         kept = [disclosure for _, disclosure in located if disclosure.digest not in meant]
         stays = {disclosure.text for disclosure in referenced(event["payload"], kept)}
         return [text for text in texts if text in stays]
-
-
-def _is_outright(pattern: Pattern) -> bool:
-    """Tell whether a pattern names its type, without a wildcard."""
-    return _WILDCARDS.isdisjoint(pattern.type)
 
 
 def _several(kinds: Iterable[str]) -> tuple[str, ...]:

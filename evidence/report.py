@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from evidence.disclosure import member_digest
-from evidence.printable import printable
+from evidence.printable import counted, printable
 
 Verdict = Literal["verified", "incomplete", "unverifiable"]
 
@@ -144,9 +144,9 @@ class VerificationReport:
     def headline(self) -> str:
         """The outcome in one line, of printable characters."""
         of = f" of tenant {self.tenant_id}" if self.tenant_id is not None else ""
-        events = _plural(len(self.events), "event")
+        events = counted(len(self.events), "event")
         return printable(
-            f"{self.verdict}: workflow {self.workflow_id}{of}, {_plural(len(self.runs), 'run')}, "
+            f"{self.verdict}: workflow {self.workflow_id}{of}, {counted(len(self.runs), 'run')}, "
             f"{events}; {self._kept_back()}{self.completeness}"
         )
 
@@ -158,7 +158,7 @@ class VerificationReport:
             ("removed after signing", shown.removed_payloads, shown.removed_disclosures),
         )
         return "".join(
-            f"{_plural(payloads, 'payload')} and {_plural(members, 'member')} {what}; "
+            f"{counted(payloads, 'payload')} and {counted(members, 'member')} {what}; "
             for what, payloads, members in counts
             if payloads or members
         )
@@ -187,7 +187,3 @@ def _on_the_wire(values: Mapping[str, Any]) -> dict[str, Any]:
         first + "".join(map(str.capitalize, others)): value
         for (first, *others), value in ((name.split("_"), value) for name, value in values.items())
     }
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -8,27 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Final
 
 import tracebus.events  # noqa: F401  (defines the built-in types)
-from evidence.pattern import Pattern
+from evidence.pattern import Pattern, has_wildcard
 from tracebus.payload import payload_classes
-
-_WILDCARDS: Final = frozenset("*?[")
-
-
-def is_outright(pattern: Pattern) -> bool:
-    """Tell whether a pattern has no wildcard in its type, and none in its last step.
-
-    It names one thing, so that it is a slip where there is no such thing.
-    """
-    last = (pattern.steps or (pattern.type,))[-1]
-    return not has_wildcard(pattern.type) and not has_wildcard(last)
-
-
-def has_wildcard(name: str) -> bool:
-    """Tell whether a type or a step may match more than the one name that it is."""
-    return not _WILDCARDS.isdisjoint(name)
 
 
 def check_types(patterns: Iterable[Pattern]) -> None:

@@ -157,11 +157,6 @@ def echo_json_array(values: Iterable[object]) -> None:
     click.echo("[]" if separator == "[\n" else "\n]")
 
 
-def counted(number: int, noun: str) -> str:
-    """Return how many there are of something, in words."""
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
 def seconds_of(timestamp: str) -> str:
     """Return a header's timestamp to the second, as tables show it."""
     return timestamp[:19] + "Z"

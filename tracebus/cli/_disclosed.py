@@ -11,11 +11,10 @@ import click
 
 from evidence import EvidenceBundle, WorkflowEvent, canonical
 from evidence.disclosure import Located, locate, parse_disclosure
-from evidence.pattern import Paths, Pattern, Step, format_path
+from evidence.pattern import Paths, Pattern, Step, format_path, is_outright
 from evidence.printable import printable
 from evidence.projection import KEPT
 from tracebus.cli._disclosing import Asked
-from tracebus.patterns import is_outright
 
 State = Literal["shown", "withheld", "enclosed", "erased"]
 STATES: Final[tuple[State, ...]] = ("shown", "withheld", "enclosed", "erased")

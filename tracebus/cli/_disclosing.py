@@ -9,9 +9,9 @@ import click
 
 from evidence import DisclosurePolicy, Withholding
 from evidence.inputs import read_disclosure_policy
-from evidence.pattern import ANY_DEPTH, Pattern
+from evidence.pattern import ANY_DEPTH, Pattern, has_wildcard
 from evidence.printable import printable
-from tracebus.patterns import check_types, has_wildcard
+from tracebus.patterns import check_types
 from tracebus.payload import payload_class
 
 NOTHING: Final = "nothing"

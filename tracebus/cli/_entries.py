@@ -18,6 +18,7 @@ from evidence.bundle import EvidenceBundle, without_payload
 from evidence.disclosure import SALT, open_payload
 from evidence.errors import EvidenceError, MalformedInput
 from evidence.header import Header
+from evidence.printable import counted
 from evidence.projection import ERASING
 from evidence.scope import targets_of
 from tracebus.eventlog import AnyEvent, EventLog, EventQuery, RunSummary
@@ -44,7 +45,7 @@ class Hidden(NamedTuple):
 
     def __str__(self) -> str:
         count = self.members
-        part = "payload" if count is None else f"{count} member{'s' * (count != 1)}"
+        part = "payload" if count is None else counted(count, "member")
         if self.state == "withheld":
             return f"{part} withheld: {self.why}"
         if self.state == "removed":

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from evidence.command import align
-from evidence.printable import printable
+from evidence.printable import counted, printable
 from evidence.projection import KEPT
-from tracebus.cli._common import counted, seconds_of
+from tracebus.cli._common import seconds_of
 from tracebus.erasure_plan import ErasurePlan, Export
 from tracebus.events import RunStarted
 from tracebus.holds import Extent, WorkflowKey

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from evidence.printable import printable
+from evidence.printable import counted, printable
 from evidence.scope import targets_of
 from tracebus.free_form import read_free_form
 
@@ -91,7 +91,7 @@ def _count(targets: Any) -> str:
     payloads = sum(digests is None for digests in named)
     members = sum(len(digests) for digests in named if digests is not None)
     counts = ((members, "member"), (payloads, "payload"))
-    return ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts if count)
+    return ", ".join(counted(count, noun) for count, noun in counts if count)
 
 
 def _shorten(value: Any) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import click
 
 from evidence.command import align
-from evidence.printable import printable
+from evidence.printable import counted, printable
 from tracebus.cli._common import echo_table, seconds_of
 from tracebus.cli._erasure_report import some
 from tracebus.eventlog import AnyEvent
@@ -84,9 +84,8 @@ class _Told:
 
 
 def _amount(members: int, payloads: int) -> str | None:
-    parts = [f"{members} member{'s' * (members != 1)}"] if members else []
-    parts += [f"{payloads} payload{'s' * (payloads != 1)}"] if payloads else []
-    return ", ".join(parts) or None
+    counts = ((members, "member"), (payloads, "payload"))
+    return ", ".join(counted(count, noun) for count, noun in counts if count) or None
 
 
 def _until(time: str | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from evidence.command import to_json
-from evidence.printable import printable
+from evidence.printable import counted, printable
 from tracebus.cli._actor import actor_option, identify
 from tracebus.cli._common import (
     PlainCommand,
@@ -116,7 +116,7 @@ def set_(
     if as_json:
         click.echo(to_json({**_facts(placed, covered), "records": _ids(events)}))
         return
-    now = "nothing that is in the log yet" if covered == 0 else f"{covered} workflow{'s' * (covered > 1)} now"
+    now = "nothing that is in the log yet" if covered == 0 else f"{counted(covered, 'workflow')} now"
     later = "" if workflows else ", and what is recorded later"
     click.echo(printable(f"hold {hold} stands over {_extents(placed)}: {now}{later}"))
     click.echo(f"recorded as {', '.join(_ids(events))}")

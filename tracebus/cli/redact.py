@@ -11,12 +11,12 @@ import click
 from evidence.bundle import EvidenceBundle
 from evidence.command import to_json
 from evidence.inputs import read_public_key
-from evidence.pattern import Pattern, parse_patterns
-from evidence.printable import printable
+from evidence.pattern import Pattern, is_outright, parse_patterns
+from evidence.printable import counted, printable
 from evidence.redact import Redacted, redact_evidence_bundle, shown_events
 from tracebus.cli._bundle_file import bundle_target, read_bundle, write_bundle
-from tracebus.cli._common import PlainCommand, counted, echo_table, json_option
-from tracebus.patterns import check_types, is_outright
+from tracebus.cli._common import PlainCommand, echo_table, json_option
+from tracebus.patterns import check_types
 
 
 @click.command("redact", cls=PlainCommand)

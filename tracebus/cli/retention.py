@@ -8,14 +8,13 @@ from typing import Any
 import click
 
 from evidence.command import OK, UNSETTLED, align, to_json
-from evidence.printable import printable
+from evidence.printable import counted, printable
 from tracebus.cli._actor import actor_option, identify
 from tracebus.cli._common import (
     PlainCommand,
     check_can_ask,
     check_is_there,
     confirm_erasing,
-    counted,
     json_option,
     log_option,
     progress_bar,

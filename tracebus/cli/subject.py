@@ -11,10 +11,9 @@ from pathlib import Path
 import click
 
 from evidence.command import to_json
-from evidence.printable import printable
+from evidence.printable import counted, printable
 from tracebus.cli._common import (
     PlainCommand,
-    counted,
     json_option,
     log_option,
     progress_bar,
